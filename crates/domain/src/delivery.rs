@@ -1,0 +1,633 @@
+//! A delivery: one message on its way to one person over one medium, as a state machine.
+//!
+//! Every transition consumes the delivery and gives back what it became and what is to be done
+//! about it. The caller persists first and performs afterwards.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+
+/// Email or instant message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Medium {
+    /// Email.
+    Email,
+    /// Instant message.
+    Im,
+}
+
+impl Medium {
+    /// `email` or `im`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Im => "im",
+        }
+    }
+}
+
+impl std::str::FromStr for Medium {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "email" => Ok(Self::Email),
+            "im" => Ok(Self::Im),
+            other => Err(format!("a medium is \"email\" or \"im\", not {other:?}")),
+        }
+    }
+}
+
+/// What is known of a person's reachability by IM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// There.
+    Available,
+    /// Known not to be there.
+    Unavailable,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// How it is known that a message arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// The recipient's client confirmed it (XEP-0184).
+    Receipt,
+    /// The network took it for an available recipient and did not complain.
+    Server,
+    /// It lies in the recipient's own storage here.
+    Stored,
+    /// The next mail server answered 250.
+    Smtp,
+    /// A delivery status notification said so (RFC 3464).
+    Dsn,
+    /// No relay is configured: the mail is kept here to be looked at.
+    Kept,
+}
+
+impl Evidence {
+    /// As shown in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Receipt => "receipt",
+            Self::Server => "server",
+            Self::Stored => "stored",
+            Self::Smtp => "smtp",
+            Self::Dsn => "dsn",
+            Self::Kept => "kept",
+        }
+    }
+}
+
+/// One of the three answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// Keep trying until the recipient is back.
+    Retry,
+    /// Do not send it.
+    Abort,
+    /// Send it as an email instead.
+    Email,
+}
+
+impl Choice {
+    /// `retry`, `abort` or `email`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Abort => "abort",
+            Self::Email => "email",
+        }
+    }
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "retry" => Ok(Self::Retry),
+            "abort" => Ok(Self::Abort),
+            "email" => Ok(Self::Email),
+            other => Err(format!("an action is \"retry\", \"abort\" or \"email\", not {other:?}")),
+        }
+    }
+}
+
+/// Where a delivery is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Taken; nothing was done yet.
+    Accepted,
+    /// The recipient's presence is being looked up.
+    Checking {
+        /// When to stop waiting for an answer.
+        until: Millis,
+    },
+    /// Handed to the medium under its stable id; evidence is awaited.
+    Sending {
+        /// What is known of the recipient.
+        reach: Reach,
+        /// When the absence of evidence is evidence too.
+        until: Millis,
+        /// How often it went out before.
+        attempt: u32,
+    },
+    /// It arrived.
+    Delivered {
+        /// When.
+        at: Millis,
+        /// How that is known.
+        evidence: Evidence,
+    },
+    /// The sender was asked and has not answered.
+    AwaitingDecision {
+        /// Until when an answer is awaited; then the standing policy acts, or the question is asked again.
+        deadline: Millis,
+        /// How often it was asked.
+        round: u32,
+    },
+    /// Kept, and tried again by the timer or when the recipient becomes available.
+    Retrying {
+        /// Attempts so far.
+        attempt: u32,
+        /// The next one.
+        next: Millis,
+        /// When it becomes a question again.
+        expires: Millis,
+    },
+    /// The sender did not want it to be sent any more.
+    Aborted {
+        /// When.
+        at: Millis,
+        /// Who decided.
+        by: String,
+    },
+    /// It goes out as an email instead.
+    BecameEmail {
+        /// When.
+        at: Millis,
+        /// The delivery of the email.
+        delivery: String,
+        /// Who decided.
+        by: String,
+    },
+    /// It cannot be delivered.
+    Failed {
+        /// When.
+        at: Millis,
+        /// Why, for the sender.
+        reason: String,
+    },
+}
+
+impl State {
+    /// The name in the API.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Checking { .. } => "checking",
+            Self::Sending { .. } => "sending",
+            Self::Delivered { .. } => "delivered",
+            Self::AwaitingDecision { .. } => "awaiting_decision",
+            Self::Retrying { .. } => "retrying",
+            Self::Aborted { .. } => "aborted",
+            Self::BecameEmail { .. } => "became_email",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether nothing more will happen by itself.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(
+            self,
+            Self::Delivered { .. } | Self::Aborted { .. } | Self::BecameEmail { .. } | Self::Failed { .. }
+        )
+    }
+
+    /// When the timer must look at it again.
+    #[must_use]
+    pub fn due(&self) -> Option<Millis> {
+        match self {
+            Self::Checking { until } | Self::Sending { until, .. } => Some(*until),
+            Self::AwaitingDecision { deadline, .. } => Some(*deadline),
+            Self::Retrying { next, .. } => Some(*next),
+            _ => None,
+        }
+    }
+}
+
+/// Times and standing wishes that apply to one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What to do when the recipient is away; `None`: ask.
+    pub standing: Option<Choice>,
+    /// Whether anybody may be asked: a member asked for this IM.
+    pub askable: bool,
+    /// Send without regard to presence.
+    pub always_send: bool,
+    /// Whether the recipient has an email address to fall back to.
+    pub can_email: bool,
+    /// Between two attempts.
+    pub retry_interval_ms: i64,
+    /// For an answer to the question.
+    pub deadline_ms: i64,
+    /// For retrying until it becomes a question again.
+    pub expire_ms: i64,
+    /// For an answer to a presence probe.
+    pub probe_ms: i64,
+    /// For an error after sending to somebody available.
+    pub settle_ms: i64,
+    /// For a receipt from somebody of whom nothing is known.
+    pub receipt_ms: i64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            standing: None,
+            askable: true,
+            always_send: false,
+            can_email: true,
+            retry_interval_ms: 60_000,
+            deadline_ms: 4 * 3_600_000,
+            expire_ms: 3 * 86_400_000,
+            probe_ms: 3_000,
+            settle_ms: 5_000,
+            receipt_ms: 180_000,
+        }
+    }
+}
+
+/// What happened to a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// The recipient's presence is this.
+    Presence(Reach),
+    /// The network cannot be reached at the moment.
+    NetworkDown,
+    /// Evidence that it arrived.
+    Evidence(Evidence),
+    /// It came back.
+    Bounced {
+        /// Worth another try.
+        temporary: bool,
+        /// The network's words.
+        reason: String,
+    },
+    /// Its time came.
+    Timer,
+    /// The sender decided.
+    Decided {
+        /// What.
+        choice: Choice,
+        /// Who, as shown.
+        by: String,
+        /// The delivery of the email, if that was chosen.
+        email_delivery: String,
+    },
+}
+
+/// What is to be done after the new state was persisted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Hand it to the network under its stable id.
+    Send,
+    /// Ask the network for presence.
+    Probe,
+    /// Ask the sender.
+    Ask,
+    /// Tell the sender that it arrived.
+    TellDelivered,
+    /// Tell the sender that it did not.
+    TellFailed,
+    /// Make it an email.
+    BecomeEmail,
+}
+
+/// Why a transition cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPossible {
+    /// It is settled: deciding again is a conflict.
+    #[error("this delivery is settled already: {0}")]
+    Settled(&'static str),
+    /// There is no open question.
+    #[error("nothing was asked about this delivery: it is {0}")]
+    NotAsked(&'static str),
+    /// The recipient has no email address.
+    #[error("no email address is known for the recipient")]
+    NoEmail,
+}
+
+/// The state after a transition, and what to do about it.
+pub type Step = (State, Vec<Effect>);
+
+impl State {
+    /// Moves on. What cannot mean anything in the present state (a late receipt for an
+    /// aborted message, a second timer) changes nothing and asks for nothing.
+    ///
+    /// # Errors
+    /// Only a decision can be refused: [`NotPossible`].
+    pub fn step(self, happened: Happened, policy: &Policy, now: Millis) -> Result<Step, NotPossible> {
+        match happened {
+            Happened::Presence(reach) => Ok(self.on_presence(reach, policy, now)),
+            Happened::NetworkDown => Ok(self.on_network_down(policy, now)),
+            Happened::Evidence(evidence) => Ok(self.on_evidence(evidence, now)),
+            Happened::Bounced { temporary, reason } => Ok(self.on_bounce(temporary, reason, policy, now)),
+            Happened::Timer => Ok(self.on_timer(policy, now)),
+            Happened::Decided { choice, by, email_delivery } => {
+                self.decide(choice, by, email_delivery, policy, now)
+            }
+        }
+    }
+
+    fn on_presence(self, reach: Reach, policy: &Policy, now: Millis) -> Step {
+        let waiting = matches!(self, Self::Accepted | Self::Checking { .. });
+        match (self, reach) {
+            (Self::Accepted | Self::Checking { .. }, _) if policy.always_send => send(reach, 0, policy, now),
+            (Self::Accepted | Self::Checking { .. }, Reach::Available) => send(reach, 0, policy, now),
+            // Presence was asked for and there is no subscription: send, and watch for a receipt.
+            (Self::Checking { .. }, Reach::Unknown) => send(reach, 0, policy, now),
+            (Self::Accepted, Reach::Unknown) => {
+                (Self::Checking { until: now.plus_ms(policy.probe_ms) }, vec![Effect::Probe])
+            }
+            (_, Reach::Unavailable) if waiting => away(policy, now, 0),
+            (Self::Retrying { attempt, .. }, Reach::Available) => send(reach, attempt, policy, now),
+            (state, _) => (state, vec![]),
+        }
+    }
+
+    fn on_network_down(self, policy: &Policy, now: Millis) -> Step {
+        match self {
+            // The recipient is not away, our side is: wait for the session, quietly, for as long
+            // as a retry would; only then bother the sender.
+            Self::Accepted | Self::Checking { .. } => (
+                Self::Retrying {
+                    attempt: 0,
+                    next: now.plus_ms(policy.retry_interval_ms),
+                    expires: now.plus_ms(policy.expire_ms),
+                },
+                vec![],
+            ),
+            Self::Sending { attempt, .. } => (
+                Self::Retrying {
+                    attempt: attempt + 1,
+                    next: now.plus_ms(policy.retry_interval_ms),
+                    expires: now.plus_ms(policy.expire_ms),
+                },
+                vec![],
+            ),
+            state => (state, vec![]),
+        }
+    }
+
+    fn on_evidence(self, evidence: Evidence, now: Millis) -> Step {
+        match self {
+            Self::Sending { .. } | Self::Accepted | Self::Checking { .. } | Self::Retrying { .. } => {
+                (Self::Delivered { at: now, evidence }, vec![Effect::TellDelivered])
+            }
+            // It was asked because no receipt came in time, and here it is.
+            Self::AwaitingDecision { .. } => {
+                (Self::Delivered { at: now, evidence }, vec![Effect::TellDelivered])
+            }
+            // Better evidence for what is known already.
+            Self::Delivered { at, evidence: Evidence::Server | Evidence::Smtp } => {
+                (Self::Delivered { at, evidence }, vec![])
+            }
+            state => (state, vec![]),
+        }
+    }
+
+    fn on_bounce(self, temporary: bool, reason: String, policy: &Policy, now: Millis) -> Step {
+        match self {
+            Self::Sending { .. } if temporary => away(policy, now, 0),
+            Self::Sending { .. } | Self::Checking { .. } | Self::Accepted => {
+                (Self::Failed { at: now, reason }, vec![Effect::TellFailed])
+            }
+            // A bounce that comes after the next server took it is still the truth.
+            Self::Delivered { evidence: Evidence::Smtp | Evidence::Server | Evidence::Kept, .. } if !temporary => {
+                (Self::Failed { at: now, reason }, vec![Effect::TellFailed])
+            }
+            Self::Delivered { evidence: Evidence::Server, .. } => away(policy, now, 0),
+            state => (state, vec![]),
+        }
+    }
+
+    fn on_timer(self, policy: &Policy, now: Millis) -> Step {
+        match self {
+            Self::Checking { until } if now >= until => send(Reach::Unknown, 0, policy, now),
+            Self::Sending { reach: Reach::Available, until, .. } if now >= until => {
+                let evidence = Evidence::Server;
+                (Self::Delivered { at: now, evidence }, vec![Effect::TellDelivered])
+            }
+            // Sent into the blue and no receipt came: as good as away. Whoever said
+            // "always send" has said that this is fine.
+            Self::Sending { until, .. } if now >= until && policy.always_send => {
+                (Self::Delivered { at: now, evidence: Evidence::Server }, vec![Effect::TellDelivered])
+            }
+            Self::Sending { until, .. } if now >= until => away(policy, now, 0),
+            Self::Retrying { expires, .. } if now >= expires => ask(policy, now, 0),
+            Self::Retrying { attempt, next, expires } if now >= next => (
+                Self::Retrying {
+                    attempt: attempt + 1,
+                    next: now.plus_ms(policy.retry_interval_ms).min(expires),
+                    expires,
+                },
+                vec![Effect::Probe],
+            ),
+            Self::AwaitingDecision { deadline, round } if now >= deadline => match policy.standing {
+                Some(_) => away(policy, now, round),
+                None => ask(policy, now, round + 1),
+            },
+            state => (state, vec![]),
+        }
+    }
+
+    fn decide(
+        self,
+        choice: Choice,
+        by: String,
+        email_delivery: String,
+        policy: &Policy,
+        now: Millis,
+    ) -> Result<Step, NotPossible> {
+        match self {
+            Self::AwaitingDecision { .. } | Self::Retrying { .. } => {}
+            state if state.is_settled() => return Err(NotPossible::Settled(state.name())),
+            state => return Err(NotPossible::NotAsked(state.name())),
+        }
+        match choice {
+            Choice::Retry => Ok((retrying(policy, now), vec![Effect::Probe])),
+            Choice::Abort => Ok((Self::Aborted { at: now, by }, vec![])),
+            Choice::Email if !policy.can_email => Err(NotPossible::NoEmail),
+            Choice::Email => Ok((
+                Self::BecameEmail { at: now, delivery: email_delivery, by },
+                vec![Effect::BecomeEmail],
+            )),
+        }
+    }
+}
+
+fn send(reach: Reach, attempt: u32, policy: &Policy, now: Millis) -> Step {
+    let wait = if reach == Reach::Available { policy.settle_ms } else { policy.receipt_ms };
+    (State::Sending { reach, until: now.plus_ms(wait), attempt }, vec![Effect::Send])
+}
+
+fn retrying(policy: &Policy, now: Millis) -> State {
+    State::Retrying {
+        attempt: 0,
+        next: now.plus_ms(policy.retry_interval_ms),
+        expires: now.plus_ms(policy.expire_ms),
+    }
+}
+
+/// The recipient is not there: the standing policy acts, or the sender is asked.
+fn away(policy: &Policy, now: Millis, round: u32) -> Step {
+    match policy.standing {
+        _ if !policy.askable && policy.can_email => become_email("nobody is asked", now),
+        Some(Choice::Retry) => (retrying(policy, now), vec![]),
+        Some(Choice::Abort) => (State::Aborted { at: now, by: "standing policy".into() }, vec![]),
+        Some(Choice::Email) if policy.can_email => become_email("standing policy", now),
+        _ if !policy.askable => (retrying(policy, now), vec![]),
+        _ => ask(policy, now, round),
+    }
+}
+
+fn become_email(by: &str, now: Millis) -> Step {
+    (
+        State::BecameEmail { at: now, delivery: String::new(), by: by.into() },
+        vec![Effect::BecomeEmail],
+    )
+}
+
+fn ask(policy: &Policy, now: Millis, round: u32) -> Step {
+    if !policy.askable {
+        let reason = "the recipient could not be reached by instant message".to_owned();
+        return (State::Failed { at: now, reason }, vec![Effect::TellFailed]);
+    }
+    (
+        State::AwaitingDecision { deadline: now.plus_ms(policy.deadline_ms), round },
+        vec![Effect::Ask],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Millis = Millis(1_000_000);
+
+    fn policy() -> Policy {
+        Policy::default()
+    }
+
+    fn run(state: State, happened: Happened) -> Step {
+        state.step(happened, &policy(), NOW).expect("possible")
+    }
+
+    #[test]
+    fn somebody_available_gets_it_at_once_and_silence_counts_as_arrival() {
+        let (state, effects) = run(State::Accepted, Happened::Presence(Reach::Available));
+        assert_eq!(effects, [Effect::Send]);
+        let later = NOW.plus_ms(5_000);
+        let (state, effects) = state.step(Happened::Timer, &policy(), later).expect("possible");
+        assert_eq!(state, State::Delivered { at: later, evidence: Evidence::Server });
+        assert_eq!(effects, [Effect::TellDelivered]);
+    }
+
+    #[test]
+    fn somebody_unknown_is_probed_then_sent_to_and_a_missing_receipt_becomes_a_question() {
+        let (state, effects) = run(State::Accepted, Happened::Presence(Reach::Unknown));
+        assert_eq!(effects, [Effect::Probe]);
+        let (state, effects) = state.step(Happened::Timer, &policy(), NOW.plus_ms(3_000)).expect("possible");
+        assert_eq!(effects, [Effect::Send]);
+        let (state, effects) = state.step(Happened::Timer, &policy(), NOW.plus_ms(200_000)).expect("possible");
+        assert_eq!((state.name(), effects), ("awaiting_decision", vec![Effect::Ask]));
+    }
+
+    #[test]
+    fn a_retry_is_woken_by_presence_and_expires_into_a_question() {
+        let (asked, _) = run(State::Accepted, Happened::Presence(Reach::Unavailable));
+        let decided = Happened::Decided {
+            choice: Choice::Retry,
+            by: "Alice".into(),
+            email_delivery: String::new(),
+        };
+        let (retrying, effects) = run(asked, decided);
+        assert_eq!(effects, [Effect::Probe]);
+        let (sending, effects) = run(retrying.clone(), Happened::Presence(Reach::Available));
+        assert_eq!((sending.name(), effects), ("sending", vec![Effect::Send]));
+        let expired = NOW.plus_ms(3 * 86_400_000);
+        let (state, effects) = retrying.step(Happened::Timer, &policy(), expired).expect("possible");
+        assert_eq!((state.name(), effects), ("awaiting_decision", vec![Effect::Ask]));
+    }
+
+    #[test]
+    fn a_settled_delivery_cannot_be_decided() {
+        let decided =
+            Happened::Decided { choice: Choice::Abort, by: "Alice".into(), email_delivery: String::new() };
+        let delivered = State::Delivered { at: NOW, evidence: Evidence::Receipt };
+        assert_eq!(delivered.step(decided.clone(), &policy(), NOW), Err(NotPossible::Settled("delivered")));
+        assert_eq!(State::Accepted.step(decided, &policy(), NOW), Err(NotPossible::NotAsked("accepted")));
+    }
+
+    #[test]
+    fn nobody_is_asked_about_ordinary_mail() {
+        let policy = Policy { askable: false, ..policy() };
+        let (state, effects) =
+            State::Accepted.step(Happened::Presence(Reach::Unavailable), &policy, NOW).expect("possible");
+        assert_eq!((state.name(), effects), ("became_email", vec![Effect::BecomeEmail]));
+    }
+
+    fn anything() -> impl Strategy<Value = Happened> {
+        prop_oneof![
+            Just(Happened::Presence(Reach::Available)),
+            Just(Happened::Presence(Reach::Unavailable)),
+            Just(Happened::Presence(Reach::Unknown)),
+            Just(Happened::NetworkDown),
+            Just(Happened::Evidence(Evidence::Receipt)),
+            Just(Happened::Bounced { temporary: true, reason: "wait".into() }),
+            Just(Happened::Bounced { temporary: false, reason: "gone".into() }),
+            Just(Happened::Timer),
+            Just(Happened::Decided { choice: Choice::Retry, by: "a".into(), email_delivery: "d".into() }),
+            Just(Happened::Decided { choice: Choice::Abort, by: "a".into(), email_delivery: "d".into() }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: nothing is sent after it was settled, and
+        /// everything that is not settled has a timer.
+        #[test]
+        fn nothing_is_forgotten_and_nothing_is_sent_after_the_end(
+            events in proptest::collection::vec((anything(), 0_i64..100_000_000), 1..40)
+        ) {
+            let policy = policy();
+            let (mut state, mut now) = (State::Accepted, NOW);
+            for (happened, wait) in events {
+                now = now.plus_ms(wait);
+                let was_final = matches!(state, State::Aborted { .. } | State::BecameEmail { .. });
+                match state.clone().step(happened, &policy, now) {
+                    Ok((next, effects)) => {
+                        if was_final {
+                            prop_assert!(effects.is_empty());
+                            prop_assert_eq!(&next, &state);
+                        }
+                        state = next;
+                    }
+                    Err(_) => prop_assert!(true),
+                }
+                prop_assert!(state.is_settled() || state.due().is_some() || state == State::Accepted);
+            }
+        }
+    }
+}

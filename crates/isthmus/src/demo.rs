@@ -1,0 +1,127 @@
+//! `isthmus demo`: everything on this machine, with people who have a past.
+
+use anyhow::Result;
+use isthmus_domain::clock::Clock;
+use std::sync::Arc;
+
+use crate::{apply, commands::say, config::Config, seed, serve};
+
+/// The password of everybody in the demo.
+const PASSWORD: &str = "isthmus";
+
+const PEOPLE: &str = r#"
+[[tenant]]
+slug = "acme"
+name = "Acme GmbH"
+domains = ["acme.test"]
+mail_mode = "copy"
+bridge_domain = "bridge.acme.test"
+currency = "EUR"
+time_zone = "Europe/Berlin"
+billing_email = "billing@acme.test"
+billing_delivery = ["portal", "email"]
+
+[[tenant.member]]
+email = "alice@acme.test"
+name = "Alice Adler"
+role = "owner"
+password = "isthmus"
+im = ["web:alice@acme.test"]
+
+[[tenant.member]]
+email = "ben@acme.test"
+name = "Ben Bauer"
+role = "member"
+password = "isthmus"
+im = ["web:ben@acme.test"]
+
+[[tenant.contact]]
+name = "Carol Chen"
+email = "carol@customer.test"
+im = ["web:carol@customer.test"]
+verified = true
+
+[[tenant.contact]]
+name = "Dario Diaz"
+email = "dario@supplier.test"
+im = ["web:dario@supplier.test"]
+verified = true
+
+[[tenant.contact]]
+name = "Erin Egan"
+email = "erin@press.test"
+
+[[tenant]]
+slug = "globex"
+name = "Globex"
+domains = ["globex.test"]
+mail_mode = "copy"
+bridge_domain = "bridge.globex.test"
+currency = "USD"
+time_zone = "America/New_York"
+
+[[tenant.member]]
+email = "gwen@globex.test"
+name = "Gwen Gray"
+role = "owner"
+password = "isthmus"
+im = ["web:gwen@globex.test"]
+
+[[tenant.contact]]
+name = "Carol Chen"
+email = "carol@customer.test"
+im = ["web:carol@customer.test"]
+verified = true
+"#;
+
+/// Seeds what is missing, then serves.
+///
+/// # Errors
+/// As `serve`.
+pub async fn run(mut config: Config) -> Result<()> {
+    crate::log(&config, "warn");
+    let loopback = ["127.0.0.0/8", "::1/128"].map(|n| toml::Value::String(n.into()));
+    config.default_to("smtp.trusted_networks", toml::Value::Array(loopback.to_vec()));
+    config.default_to("smtp.hostname", toml::Value::String("isthmus.demo".into()));
+    {
+        let store = serve::store(&config).await?;
+        let chance = Arc::new(serve::chance());
+        let now = serve::SystemClock.now();
+        let fresh = store.directory().by_slug("acme").is_none();
+        if fresh {
+            store.apply(apply::read(PEOPLE, &chance)?, now, Arc::clone(&chance)).await?;
+            seed::past(&store, now, &chance).await?;
+        }
+    }
+    let logins = ["alice@acme.test", "ben@acme.test", "gwen@globex.test"]
+        .map(|email| (email.to_owned(), PASSWORD.to_owned()))
+        .to_vec();
+    let (url, smtp) = (config.public_url(), config.smtp_listen());
+    serve::serve(config, logins, || say(&welcome(&url, &smtp))).await
+}
+
+fn welcome(url: &str, smtp: &str) -> String {
+    format!(
+        "
+  Isthmus is running. Everything stays on this machine; Ctrl-C ends it.
+
+  Pages          {url}
+  Sign in as     alice@acme.test, ben@acme.test or gwen@globex.test, password {PASSWORD}
+  Outbound mail  {url}/dev/mail
+
+  Three things to try
+   1  Answer a mail by chat: sign in as alice, open \"Budget 2027\", write, send.
+      Read it as Carol in another window: {url}/chat
+   2  Let Carol go away (switch her to away in {url}/chat), write again: you are asked
+      what to do with your message.
+   3  Send a mail of your own into it:
+
+      swaks --server {smtp} --from carol@customer.test --to alice@acme.test \\
+            --header 'Subject: Pump' --body 'Does it run?'
+
+  The same by a mail client: SMTP {smtp}. A mail from alice@acme.test to
+  carol=customer.test@bridge.acme.test goes to Carol as a chat message.
+
+"
+    )
+}

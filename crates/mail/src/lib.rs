@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+pub mod auth;
+pub mod mime;
+pub mod send;
+pub mod smtp;

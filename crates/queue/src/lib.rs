@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+mod bus;
+mod lanes;
+mod limits;
+
+pub use bus::{Bus, Happening, Signal, Signals};
+pub use lanes::{Hint, Queue};
+pub use limits::RateLimits;

@@ -1,0 +1,43 @@
+//! Mail of tenants whose door Isthmus is (`mail_mode = "mx"`): passed on to their own server,
+//! octet by octet, from the same queue as all outbound mail.
+
+use isthmus_domain::{clock::Millis, ids::OutboundId};
+use isthmus_store::{TenantView, rows};
+
+use isthmus_domain::service::MailIn;
+
+use crate::{batch::Batch, plan::Act};
+
+impl Batch<'_> {
+    /// Queues a mail for the tenant's own server, once for each recipient there.
+    pub(crate) fn pass_on(&mut self, tenant: &TenantView, transaction: &rows::Transaction, mail: &MailIn, subject: &str) {
+        let tenant = &tenant.tenant;
+        let (Some(route), "mx") = (&tenant.forward_to, tenant.mail_mode.as_str()) else { return };
+        for rcpt in mail.rcpts.iter().filter(|r| r.domain() != tenant.bridge_domain) {
+            let id: String = OutboundId::derived(
+                Millis(transaction.at),
+                &[transaction.id.as_bytes(), rcpt.key().as_bytes()],
+            )
+            .into();
+            self.plan.set.once_outbound.push(rows::Outbound {
+                id,
+                tenant_id: tenant.id.clone(),
+                delivery_id: None,
+                kind: "forward".into(),
+                mail_from: mail.mail_from.as_ref().map(ToString::to_string).unwrap_or_default(),
+                rcpt: rcpt.as_str().to_owned(),
+                subject: subject.to_owned(),
+                message_id: String::new(),
+                raw_hash: mail.raw.clone(),
+                route: Some(route.clone()),
+                state: "queued".into(),
+                attempts: 0,
+                next_at: Some(self.now.0),
+                last_reply: None,
+                created_at: self.now.0,
+                ended_at: None,
+            });
+            self.plan.acts.push(Act::Mail);
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! What members ask for: an answer or a new message, by either medium.
+
+use isthmus_domain::{
+    address::Email,
+    clock::Millis,
+    delivery::{Medium, Reach, State},
+    ids::OutboundId,
+};
+use isthmus_mail::mime::{self, Mailbox};
+use isthmus_store::{StoreError, TenantView, rows};
+
+use isthmus_domain::service::{OutFileRef, Request, To};
+
+use crate::{
+    batch::{Batch, Person, Talk},
+    compose as words,
+    history::address_list,
+    plan::{Act, Rules, Wire, WireFile},
+    services::Outcome,
+    steps::{NewIm, write_state},
+};
+
+/// Octets of files that go along in one mail; more of them go as links.
+const MAIL_FILES: i64 = 20_000_000;
+/// How long the relay may take before a mail counts as failed.
+const MAIL_MS: i64 = 5 * 86_400_000;
+
+/// A text that a member sends to somebody in a conversation.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) tenant: &'a TenantView,
+    pub(crate) transaction: &'a rows::Transaction,
+    pub(crate) author: &'a Person,
+    pub(crate) to: &'a Person,
+    pub(crate) via: Medium,
+    pub(crate) subject: Option<String>,
+    pub(crate) text: String,
+    pub(crate) files: Vec<OutFileRef>,
+    /// The member who is asked and told; `None` if the author is no member.
+    pub(crate) asker: Option<&'a rows::Member>,
+    pub(crate) delivery_id: Option<String>,
+    /// The author's own mail, if the text came as one.
+    pub(crate) raw: Option<String>,
+    pub(crate) message_id: Option<String>,
+    /// The medium in which the author wrote.
+    pub(crate) written_in: Medium,
+}
+
+impl Batch<'_> {
+    /// Runs a request from the portal or the API.
+    pub(crate) async fn request(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        request: Request,
+    ) -> Result<Outcome, StoreError> {
+        let Some(member) = transaction.member_id.as_deref().and_then(|id| tenant.member_by_id(id)) else {
+            return Ok(Outcome::refused("the member who asked for this is not there any more"));
+        };
+        let author = Person::by_email(tenant, &member.email, None);
+        let found = self.find_talk(tenant, transaction, &author, &request).await?;
+        let (mut talk, to) = match found {
+            Ok(found) => found,
+            Err(why) => return Ok(Outcome::Refused(why)),
+        };
+        let outgoing = Outgoing {
+            tenant,
+            transaction,
+            author: &author,
+            to: &to,
+            via: request.via,
+            subject: request.subject,
+            text: request.text,
+            files: request.attachments,
+            asker: Some(member),
+            delivery_id: Some(request.delivery_id),
+            raw: None,
+            message_id: None,
+            written_in: request.via,
+        };
+        self.send_out(&mut talk, outgoing).await
+    }
+
+    /// The conversation and the recipient of a request, or why there is none.
+    async fn find_talk(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        author: &Person,
+        request: &Request,
+    ) -> Result<Result<(Talk, Person), String>, StoreError> {
+        let id = &tenant.tenant.id;
+        let medium = request.via;
+        let subject = request.subject.clone().unwrap_or_default();
+        let mut existing = None;
+        let mut to = None;
+        match &request.to {
+            To::Message(message) => {
+                let Some(message) = self.router.store.of(id).message(message).await? else {
+                    return Ok(Err("the message to answer is not there any more".into()));
+                };
+                existing = self.talk(id, &message.conversation_id).await?;
+            }
+            To::Conversation(conversation) => existing = self.talk(id, conversation).await?,
+            To::Original(raw) => return self.talk_of_original(tenant, transaction, author, raw, medium).await,
+            To::Person(email) => to = Some(Person::by_email(tenant, &email.key(), None)),
+            To::Im(im) => {
+                let key = tenant.by_im(im).map_or_else(|| im.clone(), |m| m.email.clone());
+                to = Some(Person::by_email(tenant, &key, None));
+            }
+        }
+        if let Some(talk) = existing {
+            let Some(other) = talk.other(&author.key) else {
+                return Ok(Err("there is nobody else in this conversation".into()));
+            };
+            let person = Person::by_email(tenant, &other.person, Some(&other.name));
+            return Ok(Ok((talk, person)));
+        }
+        let Some(to) = to else { return Ok(Err("the conversation is not there any more".into())) };
+        // A chat line without a subject goes on where the two left off; a subject opens a thread.
+        let last = if subject.is_empty() && medium == Medium::Im {
+            self.last_between(id, &author.key, &to.key).await?
+        } else {
+            None
+        };
+        let talk = match last {
+            Some(talk) => talk,
+            None => self.open_talk(
+                id,
+                &subject,
+                [author, &to],
+                medium,
+                Millis(transaction.at),
+                &transaction.id,
+            ),
+        };
+        Ok(Ok((talk, to)))
+    }
+
+    /// Puts a text into its conversation and on its way, by the medium that was asked for.
+    pub(crate) async fn send_out(&mut self, talk: &mut Talk, out: Outgoing<'_>) -> Result<Outcome, StoreError> {
+        let tenant_id = &out.tenant.tenant.id;
+        let address = self.im_address(out.tenant, talk, out.to);
+        if out.via == Medium::Im && address.is_none() {
+            return Ok(Outcome::NoIm(out.to.clone()));
+        }
+        let seq = self.next_seq();
+        let id = self.message_id(out.transaction, &talk.row.id);
+        let subject = out.subject.clone().unwrap_or_else(|| talk.row.subject.clone());
+        if talk.row.subject.is_empty() {
+            talk.row.subject.clone_from(&subject);
+        }
+        let message = rows::Message {
+            message_id: out
+                .message_id
+                .clone()
+                .unwrap_or_else(|| format!("{id}@{}", out.tenant.tenant.bridge_domain)),
+            id,
+            tenant_id: tenant_id.clone(),
+            conversation_id: talk.row.id.clone(),
+            seq,
+            medium: out.written_in.as_str().to_owned(),
+            from_person: out.author.key.clone(),
+            from_name: out.author.name.clone(),
+            to_list: address_list([(out.to.name.as_str(), out.to.key.as_str())]),
+            cc_list: "[]".into(),
+            subject,
+            text: out.text.clone(),
+            quoted: None,
+            html_hash: None,
+            raw_hash: out.raw.clone(),
+            in_reply_to: None,
+            refs: "[]".into(),
+            verdict: None,
+            held: None,
+            automatic: false,
+            transaction_id: out.transaction.id.clone(),
+            at: self.now.0,
+        };
+        let files = self.file_rows(tenant_id, &message.id, Millis(out.transaction.at), &out.files);
+        match (out.via, address) {
+            (Medium::Im, Some(address)) => {
+                self.go_by_im(talk, &out, &message, &files, &address).await?;
+            }
+            _ => {
+                let mail = Mail {
+                    tenant: out.tenant,
+                    transaction: &out.transaction.id,
+                    source: &out.transaction.source,
+                    author: out.author,
+                    to: out.to,
+                    asker: out.asker,
+                    delivery_id: out.delivery_id.clone(),
+                    subject: out.subject.clone(),
+                };
+                self.go_by_mail(talk, mail, std::slice::from_ref(&message), &files).await?;
+            }
+        }
+        self.add_message(talk, message, files);
+        Ok(Outcome::Done)
+    }
+
+    /// Where somebody can be reached by IM: their verified address, or the one they wrote from.
+    pub(crate) fn im_address(&self, tenant: &TenantView, _talk: &Talk, to: &Person) -> Option<String> {
+        if to.key.contains(':') {
+            return Some(to.key.clone());
+        }
+        tenant.im_of(&to.key).map(|m| m.im.clone())
+    }
+
+    async fn go_by_im(
+        &mut self,
+        talk: &mut Talk,
+        out: &Outgoing<'_>,
+        message: &rows::Message,
+        files: &[rows::Attachment],
+        address: &str,
+    ) -> Result<(), StoreError> {
+        let context = self.im_context(out.tenant, talk, &out.to.key, message.seq).await?;
+        let wire = Wire {
+            text: words::im_text(&message.text, &context),
+            from: out.author.email(),
+            from_name: self.shown_name(out.tenant, out.author),
+            bridge_domain: out.tenant.tenant.bridge_domain.clone(),
+            files: files
+                .iter()
+                .zip(Self::file_refs(files))
+                .map(|(row, file)| WireFile { id: row.id.clone(), file })
+                .collect(),
+            rules: Rules {
+                askable: out.asker.is_some(),
+                can_email: out.to.email().is_some(),
+                ..Rules::default()
+            },
+        };
+        self.new_im(NewIm {
+            tenant: out.tenant,
+            transaction: &out.transaction.id,
+            talk: Some(talk),
+            message: &message.id,
+            seq: message.seq,
+            person: &out.to.key,
+            address,
+            member: out.asker,
+            source: &out.transaction.source,
+            wire,
+            delivery_id: out.delivery_id.clone(),
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// `Alice (acme.test)`: the name of a bridge contact.
+    pub(crate) fn shown_name(&self, _tenant: &TenantView, person: &Person) -> String {
+        match person.email() {
+            Some(email) => format!("{} ({})", person.name, email.domain()),
+            None => person.name.clone(),
+        }
+    }
+
+    /// Turns messages that waited for somebody into one mail.
+    pub(crate) async fn become_email(
+        &mut self,
+        waited: &[rows::Delivery],
+        delivery_id: String,
+    ) -> Result<(), StoreError> {
+        let Some(first) = waited.first() else { return Ok(()) };
+        let directory = std::sync::Arc::clone(&self.directory);
+        let Some(tenant) = directory.tenant(&first.tenant_id) else { return Ok(()) };
+        let Some(mut talk) = self.talk(&first.tenant_id, &first.conversation_id).await? else { return Ok(()) };
+        let mut messages = Vec::new();
+        for delivery in waited {
+            let planned = self.plan.set.once_messages.iter().find(|m| m.id == delivery.message_id).cloned();
+            let message = match planned {
+                Some(message) => Some(message),
+                None => self.router.store.of(&first.tenant_id).message(&delivery.message_id).await?,
+            };
+            messages.extend(message);
+        }
+        let Some(last) = messages.last() else { return Ok(()) };
+        let files = self.files_of(&first.tenant_id, &messages).await?;
+        let author = Person::by_email(tenant, &last.from_person, Some(&last.from_name));
+        let name = talk.participant(&first.person).map(|p| p.name.clone());
+        let to = Person::by_email(tenant, &first.person, name.as_deref());
+        let mail = Mail {
+            tenant,
+            transaction: &first.transaction_id,
+            source: &first.source,
+            author: &author,
+            to: &to,
+            asker: first.member_id.as_deref().and_then(|id| tenant.member_by_id(id)),
+            delivery_id: Some(delivery_id),
+            subject: None,
+        };
+        self.go_by_mail(&mut talk, mail, &messages, &files).await?;
+        self.put_talk(talk);
+        Ok(())
+    }
+
+    /// Writes a mail that carries these messages, and its delivery.
+    pub(crate) async fn go_by_mail(
+        &mut self,
+        talk: &mut Talk,
+        mail: Mail<'_>,
+        messages: &[rows::Message],
+        files: &[rows::Attachment],
+    ) -> Result<rows::Delivery, StoreError> {
+        let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
+            return Err(StoreError::Rule("a mail needs a text".into()));
+        };
+        let tenant = &mail.tenant.tenant;
+        let message_id = format!("{}@{}", last.id, tenant.bridge_domain);
+        let id = mail
+            .delivery_id
+            .clone()
+            .unwrap_or_else(|| isthmus_domain::ids::DeliveryId::new(self.now, &self.router.chance).into());
+        let mut delivery = rows::Delivery {
+            id,
+            tenant_id: tenant.id.clone(),
+            transaction_id: mail.transaction.to_owned(),
+            conversation_id: talk.row.id.clone(),
+            message_id: last.id.clone(),
+            seq: last.seq,
+            medium: "email".into(),
+            person: mail.to.key.clone(),
+            address: mail.to.key.clone(),
+            member_id: mail.asker.map(|m| m.id.clone()),
+            source: mail.source.to_owned(),
+            wire_id: message_id.clone(),
+            body: "{}".into(),
+            state: String::new(),
+            data: String::new(),
+            history: "[]".into(),
+            question: None,
+            due_at: None,
+            version: 1,
+            created_at: self.now.0,
+        };
+        write_state(&mut delivery, &State::Accepted, self.now);
+        let blocked = match mail.to.email() {
+            None => Some("no email address is known for the recipient".to_owned()),
+            Some(_) => self.why_not(mail.tenant, &mail.to.key).await?,
+        };
+        let (Some(to), None) = (mail.to.email(), &blocked) else {
+            let reason = blocked.unwrap_or_default();
+            let state = State::Failed { at: self.now, reason };
+            write_state(&mut delivery, &state, self.now);
+            self.plan.set.put_deliveries.push(delivery.clone());
+            Box::pin(self.tell_failed(&delivery, &state)).await?;
+            return Ok(delivery);
+        };
+        let state = State::Sending { reach: Reach::Unknown, until: self.now.plus_ms(MAIL_MS), attempt: 0 };
+        write_state(&mut delivery, &state, self.now);
+        self.plan.set.put_deliveries.push(delivery.clone());
+        let raw = self.write_mail(talk, &mail, &to, messages, first, files, &message_id).await?;
+        self.queue_mail(mail.tenant, "message", Some(delivery.id.clone()), &to, &message_id, raw.0, raw.1)
+            .await?;
+        if let Some(p) = talk.people.iter_mut().find(|p| p.person == mail.to.key) {
+            p.history_seq = p.history_seq.max(last.seq);
+        }
+        Ok(delivery)
+    }
+
+    /// Why nothing may be mailed to an address now: it bounced, or the day's quota is used up.
+    async fn why_not(&self, tenant: &TenantView, address: &str) -> Result<Option<String>, StoreError> {
+        let scope = self.router.store.of(&tenant.tenant.id);
+        if let Some(suppressed) = scope.suppression(address).await? {
+            return Ok(Some(format!("mail to this address bounced before: {}", suppressed.reason)));
+        }
+        let sent = scope.outbound_since(self.now.plus_ms(-86_400_000).0).await?;
+        if sent >= u64::try_from(tenant.tenant.outbound_per_day).unwrap_or(0) {
+            return Ok(Some("today's quota of outbound mail is used up".into()));
+        }
+        Ok(None)
+    }
+
+    /// Composes the mail itself; returns its subject and octets.
+    #[expect(clippy::too_many_arguments, reason = "one call, each argument a different thing of the mail")]
+    async fn write_mail(
+        &mut self,
+        talk: &mut Talk,
+        mail: &Mail<'_>,
+        to: &Email,
+        messages: &[rows::Message],
+        first: &rows::Message,
+        files: &[rows::Attachment],
+        message_id: &str,
+    ) -> Result<(String, Vec<u8>), StoreError> {
+        let tenant = &mail.tenant.tenant;
+        let history = self.history_for(talk, &mail.to.key, first.seq).await?;
+        let (quoted, left_out) = words::quoted(&history, self.now, &tenant.time_zone);
+        let text = messages.iter().map(|m| m.text.trim_end()).collect::<Vec<_>>().join("\n\n");
+        let mut attachments = Vec::new();
+        let mut links = String::new();
+        let mut room = MAIL_FILES;
+        for file in files {
+            if file.size <= room
+                && let Some(data) = self.octets(&tenant.id, &file.hash).await?
+            {
+                room -= file.size;
+                attachments.push(mime::OutAttachment {
+                    name: file.name.clone(),
+                    media_type: file.media_type.clone(),
+                    data,
+                });
+            } else {
+                let link = self.file_link(&tenant.id, &file.id);
+                links.push_str(&format!("\n📎 {} · {} · {link} (for 14 days)", file.name, words::size(file.size)));
+            }
+        }
+        let mut link = None;
+        if !history.is_empty() {
+            let history_files = self.files_of(&tenant.id, &history).await?;
+            if left_out > 0 || !history_files.is_empty() {
+                let transcript =
+                    words::transcript(&talk.row.subject, &history, &history_files, &tenant.time_zone);
+                attachments.push(mime::OutAttachment {
+                    name: "conversation.txt".into(),
+                    media_type: "text/plain".into(),
+                    data: transcript.into_bytes().into(),
+                });
+            }
+            link = Some(self.conversation_link(talk, &mail.to.key, first.seq));
+        }
+        let body = words::mail_text(
+            &format!("{text}{links}"),
+            &quoted,
+            left_out,
+            link.as_deref(),
+            &mail.author.name,
+            &tenant.name,
+        );
+        let base = mail.subject.clone().filter(|s| !s.is_empty()).unwrap_or_else(|| talk.row.subject.clone());
+        let subject = if history.is_empty() && !base.is_empty() {
+            base
+        } else if base.is_empty() {
+            format!("Message from {}", mail.author.name)
+        } else {
+            mime::reply_subject(&base)
+        };
+        let token = talk.participant(&mail.to.key).map(|p| p.token.clone()).unwrap_or_default();
+        let reply_address = Email::parse(&format!("r-{token}@{}", tenant.bridge_domain))
+            .map_err(|e| StoreError::Rule(e.to_string()))?;
+        let mails: Vec<&rows::Message> = history.iter().filter(|m| !m.message_id.is_empty()).collect();
+        let raw = mime::compose(&mime::Outgoing {
+            from: Mailbox::named(&format!("{} (via {})", mail.author.name, tenant.name), reply_address.clone()),
+            sender: None,
+            reply_to: Some(reply_address),
+            to: vec![Mailbox::named(&mail.to.name, to.clone())],
+            cc: vec![],
+            subject: subject.clone(),
+            message_id: message_id.to_owned(),
+            in_reply_to: mails
+                .iter()
+                .rev()
+                .find(|m| m.from_person == mail.to.key)
+                .or(mails.last())
+                .map(|m| m.message_id.clone()),
+            references: mails.iter().map(|m| m.message_id.clone()).collect(),
+            date: self.now,
+            html: Some(mime::text_to_html(&body)),
+            text: body,
+            attachments,
+            auto_submitted: None,
+            loop_mark: self.router.config.installation.clone(),
+        })
+        .map_err(|e| StoreError::Rule(format!("the mail could not be written: {e}")))?;
+        Ok((subject, raw))
+    }
+
+    /// Octets by hash, those that this batch is about to write included.
+    pub(crate) async fn octets(&self, tenant: &str, hash: &str) -> Result<Option<bytes::Bytes>, StoreError> {
+        let planned = self.plan.set.once_blobs.iter().find(|b| b.tenant_id == tenant && b.hash == hash);
+        if let Some(data) = planned.and_then(|b| b.data.clone()) {
+            return Ok(Some(data.into()));
+        }
+        self.router.store.of(tenant).blob(hash).await
+    }
+
+    /// Signs a mail and puts it into the outbound queue.
+    #[expect(clippy::too_many_arguments, reason = "a row with as many columns")]
+    pub(crate) async fn queue_mail(
+        &mut self,
+        tenant: &TenantView,
+        kind: &str,
+        delivery_id: Option<String>,
+        to: &Email,
+        message_id: &str,
+        subject: String,
+        raw: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let tenant = &tenant.tenant;
+        let raw = self.signed(tenant, raw).await?;
+        let blob = self.router.store.keep_blob(&tenant.id, raw.into()).await?;
+        let id: String = OutboundId::new(self.now, &self.router.chance).into();
+        let raw_hash = blob.hash.clone();
+        self.plan.set.once_blobs.push(blob);
+        // What is sent in answer to a program must never be answered: notices go out with <>.
+        let mail_from = if kind == "message" {
+            format!("b-{}@{}", id.trim_start_matches("out_"), tenant.bridge_domain)
+        } else {
+            String::new()
+        };
+        self.plan.set.once_outbound.push(rows::Outbound {
+            id,
+            tenant_id: tenant.id.clone(),
+            delivery_id,
+            kind: kind.to_owned(),
+            mail_from,
+            rcpt: to.as_str().to_owned(),
+            subject,
+            message_id: message_id.to_owned(),
+            raw_hash,
+            route: None,
+            state: "queued".into(),
+            attempts: 0,
+            next_at: Some(self.now.0),
+            last_reply: None,
+            created_at: self.now.0,
+            ended_at: None,
+        });
+        self.plan.acts.push(Act::Mail);
+        Ok(())
+    }
+
+    async fn signed(&self, tenant: &rows::Tenant, raw: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let key = self.router.store.of(&tenant.id).dkim_key(&tenant.bridge_domain).await?;
+        let Some(row) = key else { return Ok(raw) };
+        let signed = isthmus_mail::auth::DkimKey::from_pem(&row.pem)
+            .and_then(|key| key.sign(&row.domain, &row.selector, &raw));
+        match signed {
+            Ok(header) => {
+                let mut out = header.into_bytes();
+                out.extend_from_slice(&raw);
+                Ok(out)
+            }
+            Err(error) => {
+                tracing::warn!(domain = %row.domain, %error, "A mail goes out unsigned");
+                Ok(raw)
+            }
+        }
+    }
+}
+
+/// A mail that carries messages of a conversation.
+pub(crate) struct Mail<'a> {
+    pub(crate) tenant: &'a TenantView,
+    pub(crate) transaction: &'a str,
+    pub(crate) source: &'a str,
+    pub(crate) author: &'a Person,
+    pub(crate) to: &'a Person,
+    pub(crate) asker: Option<&'a rows::Member>,
+    pub(crate) delivery_id: Option<String>,
+    pub(crate) subject: Option<String>,
+}

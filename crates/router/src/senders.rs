@@ -1,0 +1,142 @@
+//! One sender a bridge domain and network, so that a slow one holds up nobody else, and messages
+//! of one conversation leave in order.
+
+use std::{collections::HashMap, sync::Arc};
+
+use isthmus_domain::{
+    address::ImAddress,
+    clock::{Clock, Millis},
+    signed::{Opens, SignedLinks},
+};
+use isthmus_im::{ImNetwork, OutFile, OutMessage, SendError, Sent};
+use isthmus_store::{Store, rows};
+use tokio::sync::mpsc;
+
+use crate::{RouterConfig, history::LINK_MS, steps::read_wire};
+
+/// Messages that may wait for one session; more of them count as not connected.
+const WAITING: usize = 20_000;
+/// Messages handed to the network at once.
+const TOGETHER: usize = 64;
+/// An older message says when it was written (XEP-0203).
+const LATE_MS: i64 = 60_000;
+
+/// What became of handing a message over.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) wire_id: String,
+    pub(crate) result: Result<Sent, SendError>,
+    /// From the decision until the network had it.
+    pub(crate) waited_ms: i64,
+}
+
+pub(crate) struct Senders {
+    tools: Arc<Tools>,
+    results: mpsc::Sender<Vec<Handed>>,
+    lanes: HashMap<(String, String), mpsc::Sender<(rows::Delivery, Millis)>>,
+}
+
+struct Tools {
+    store: Store,
+    networks: HashMap<&'static str, Arc<dyn ImNetwork>>,
+    links: SignedLinks,
+    clock: Arc<dyn Clock>,
+    config: RouterConfig,
+}
+
+impl Senders {
+    pub(crate) fn new(router: &crate::Router, results: mpsc::Sender<Vec<Handed>>) -> Self {
+        let tools = Arc::new(Tools {
+            store: router.store.clone(),
+            networks: router.networks.clone(),
+            links: router.links.clone(),
+            clock: Arc::clone(&router.clock),
+            config: router.config.clone(),
+        });
+        Self { tools, results, lanes: HashMap::new() }
+    }
+
+    /// Hands a message to its sender; `false` if that one cannot take it now.
+    pub(crate) fn send(&mut self, row: rows::Delivery) -> bool {
+        let Ok(wire) = read_wire(&row) else { return false };
+        let network = row.address.split(':').next().unwrap_or_default().to_owned();
+        let Some(net) = self.tools.networks.get(network.as_str()).cloned() else { return false };
+        let lane = self.lanes.entry((network, wire.bridge_domain)).or_insert_with(|| {
+            let (tx, rx) = mpsc::channel(WAITING);
+            tokio::spawn(run(net, Arc::clone(&self.tools), rx, self.results.clone()));
+            tx
+        });
+        lane.try_send((row, self.tools.clock.now())).is_ok()
+    }
+}
+
+async fn run(
+    network: Arc<dyn ImNetwork>,
+    tools: Arc<Tools>,
+    mut lane: mpsc::Receiver<(rows::Delivery, Millis)>,
+    results: mpsc::Sender<Vec<Handed>>,
+) {
+    let mut batch = Vec::with_capacity(TOGETHER);
+    while lane.recv_many(&mut batch, TOGETHER).await > 0 {
+        let mut sending = Vec::with_capacity(batch.len());
+        for (row, since) in batch.drain(..) {
+            let message = message(&tools, &row).await;
+            let (network, tools) = (&network, &tools);
+            sending.push(async move {
+                let result = match message {
+                    Ok(message) => network.send(message).await,
+                    Err(why) => Err(SendError::Refused(why)),
+                };
+                Handed {
+                    wire_id: row.wire_id,
+                    result,
+                    waited_ms: tools.clock.now().since_ms(since),
+                }
+            });
+        }
+        // Polled in order, so they are queued in order; awaited together, so they share a flush.
+        let handed = futures::future::join_all(sending).await;
+        isthmus_domain::failpoint::hit("router.after_send");
+        if results.send(handed).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The message as the network wants it.
+async fn message(tools: &Tools, row: &rows::Delivery) -> Result<OutMessage, String> {
+    let wire = read_wire(row).map_err(|e| e.to_string())?;
+    let to = ImAddress::parse(&row.address).map_err(|e| e.to_string())?;
+    let now = tools.clock.now();
+    let mut files = Vec::with_capacity(wire.files.len());
+    for file in wire.files {
+        let opens = Opens::File { tenant: row.tenant_id.clone(), id: file.id };
+        let token = tools.links.sign(opens, Millis(row.created_at).plus_ms(LINK_MS));
+        let path = tools
+            .store
+            .of(&row.tenant_id)
+            .blob_path(&file.file.hash)
+            .await
+            .map_err(|e| e.to_string())?
+            .ok_or("the file is not there any more")?;
+        files.push(OutFile {
+            name: file.file.name,
+            media_type: file.file.media_type,
+            size: u64::try_from(file.file.size).unwrap_or(0),
+            path,
+            link: format!("{}/f/{token}", tools.config.public_url),
+        });
+    }
+    let written = Millis(row.created_at);
+    Ok(OutMessage {
+        id: row.wire_id.clone(),
+        bridge_domain: wire.bridge_domain,
+        from: wire.from,
+        from_name: wire.from_name,
+        to,
+        body: wire.text,
+        thread: Some(row.conversation_id.clone()).filter(|c| !c.is_empty()),
+        written_at: (now.since_ms(written) > LATE_MS).then_some(written),
+        files,
+    })
+}

@@ -1,0 +1,132 @@
+//! Octets by their hash: small ones in the database row, large ones in a file that is synced
+//! before the row that names it is committed.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{StoreError, rows};
+
+/// Octets up to which a blob lies in its row.
+pub const INLINE_MAX: usize = 64 * 1024;
+
+/// The name of some octets: SHA-256 in hexadecimal.
+#[must_use]
+pub fn blob_hash(data: &[u8]) -> String {
+    hex::encode(Sha256::digest(data))
+}
+
+/// The folder of large blobs.
+#[derive(Clone, Debug)]
+pub(crate) struct Blobs {
+    root: PathBuf,
+}
+
+impl Blobs {
+    pub(crate) fn new(root: PathBuf) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&root)?;
+        Ok(Self { root })
+    }
+
+    pub(crate) fn path(&self, tenant: &str, hash: &str) -> PathBuf {
+        self.root.join(tenant).join(&hash[..2]).join(hash)
+    }
+
+    /// The row for `data`; a large one is in its file, synced, when this returns.
+    pub(crate) async fn keep(&self, tenant: &str, data: Bytes) -> Result<rows::Blob, StoreError> {
+        let hash = blob_hash(&data);
+        let size = i64::try_from(data.len()).unwrap_or(i64::MAX);
+        if data.len() <= INLINE_MAX {
+            return Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: Some(data.to_vec()) });
+        }
+        let path = self.path(tenant, &hash);
+        blocking(move || write_synced(&path, &data)).await?;
+        Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: None })
+    }
+
+    /// Takes over a file that was synced already; its hash was computed while it was written.
+    pub(crate) async fn adopt(
+        &self,
+        tenant: &str,
+        file: &Path,
+        hash: &str,
+        size: u64,
+    ) -> Result<rows::Blob, StoreError> {
+        let (from, to) = (file.to_owned(), self.path(tenant, hash));
+        blocking(move || adopt_synced(&from, &to)).await?;
+        Ok(rows::Blob {
+            tenant_id: tenant.into(),
+            hash: hash.into(),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            data: None,
+        })
+    }
+
+    /// A file with the octets of a row; an inline one is written out.
+    pub(crate) async fn as_file(&self, row: rows::Blob) -> Result<PathBuf, StoreError> {
+        let path = self.path(&row.tenant_id, &row.hash);
+        if let Some(data) = row.data {
+            let to = path.clone();
+            blocking(move || write_synced(&to, &data)).await?;
+        }
+        Ok(path)
+    }
+
+    /// The octets of a row.
+    pub(crate) async fn read(&self, row: rows::Blob) -> Result<Bytes, StoreError> {
+        if let Some(data) = row.data {
+            return Ok(data.into());
+        }
+        let path = self.path(&row.tenant_id, &row.hash);
+        blocking(move || {
+            // The file never changes once it has its name, so mapping it is sound as long as
+            // nobody cuts it from outside; reading keeps us safe even then.
+            std::fs::read(path)
+        })
+        .await
+        .map(Bytes::from)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(f).await.map_err(|_| StoreError::Closed)?.map_err(Into::into)
+}
+
+fn parent(path: &Path) -> std::io::Result<&Path> {
+    path.parent().ok_or_else(|| std::io::Error::other("a blob has no folder"))
+}
+
+fn write_synced(path: &Path, data: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = parent(path)?;
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(data)?;
+    file.as_file().sync_data()?;
+    file.persist(path).map_err(|e| e.error)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn adopt_synced(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        return Ok(());
+    }
+    let folder = parent(to)?;
+    std::fs::create_dir_all(folder)?;
+    // A hard link leaves the original for a second tenant who got the same mail.
+    match std::fs::hard_link(from, to) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(_) => {
+            let data = std::fs::read(from)?;
+            return write_synced(to, &data);
+        }
+    }
+    std::fs::File::open(folder)?.sync_all()
+}

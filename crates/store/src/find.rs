@@ -1,0 +1,674 @@
+//! Finding things. What belongs to a tenant is found through [`Scope`], which cannot forget it.
+
+use bytes::Bytes;
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{Expr, ExprTrait, Query},
+};
+
+use crate::{Store, StoreError, entities as e, rows};
+
+/// One page of a list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Only what comes after the item with this id (that is: older).
+    pub before: Option<String>,
+    /// Items, at most 200.
+    pub limit: u64,
+}
+
+/// Everything of one tenant, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) tenant: &'a str,
+}
+
+macro_rules! scoped {
+    ($self:ident, $table:ident) => {
+        e::$table::Entity::find().filter(e::$table::Column::TenantId.eq($self.tenant))
+    };
+}
+
+fn paged<E: EntityTrait>(select: Select<E>, id: E::Column, page: &Page) -> Select<E> {
+    let select = match &page.before {
+        Some(before) => select.filter(id.lt(before.as_str())),
+        None => select,
+    };
+    select.order_by(id, Order::Desc).limit(Ord::min(page.limit, 201))
+}
+
+impl Scope<'_> {
+    /// The tenant's id.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.tenant
+    }
+
+    /// The octets with this hash.
+    ///
+    /// # Errors
+    /// When they cannot be read; a missing hash is `Ok(None)`.
+    pub async fn blob(&self, hash: &str) -> Result<Option<Bytes>, StoreError> {
+        let row = scoped!(self, blobs).filter(e::blobs::Column::Hash.eq(hash)).one(&self.store.read).await?;
+        match row {
+            Some(row) => Ok(Some(self.store.blobs().read(row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a large blob lies, and its size; `None` for small ones and unknown hashes.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn blob_file(&self, hash: &str) -> Result<Option<(std::path::PathBuf, i64)>, StoreError> {
+        let row = scoped!(self, blobs).filter(e::blobs::Column::Hash.eq(hash)).one(&self.store.read).await?;
+        Ok(row
+            .filter(|r| r.data.is_none())
+            .map(|r| (self.store.blobs().path(self.tenant, &r.hash), r.size)))
+    }
+
+    /// A file with these octets, for a network that uploads: small blobs are written out beside
+    /// the large ones first.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub async fn blob_path(&self, hash: &str) -> Result<Option<std::path::PathBuf>, StoreError> {
+        let row = scoped!(self, blobs).filter(e::blobs::Column::Hash.eq(hash)).one(&self.store.read).await?;
+        match row {
+            Some(row) => Ok(Some(self.store.blobs().as_file(row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// A message by its id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn message(&self, id: &str) -> Result<Option<rows::Message>, StoreError> {
+        Ok(scoped!(self, messages).filter(e::messages::Column::Id.eq(id)).one(&self.store.read).await?)
+    }
+
+    /// Messages by the Message-ID that mail programs know them by.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn messages_called(&self, message_ids: &[String]) -> Result<Vec<rows::Message>, StoreError> {
+        if message_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = message_ids.iter().take(220).cloned();
+        Ok(scoped!(self, messages)
+            .filter(e::messages::Column::MessageId.is_in(ids))
+            .limit(400)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Messages of a conversation, oldest first, up to `limit` before `before_seq`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn messages(
+        &self,
+        conversation: &str,
+        before_seq: Option<i64>,
+        limit: u64,
+    ) -> Result<Vec<rows::Message>, StoreError> {
+        let mut select =
+            scoped!(self, messages).filter(e::messages::Column::ConversationId.eq(conversation));
+        if let Some(seq) = before_seq {
+            select = select.filter(e::messages::Column::Seq.lt(seq));
+        }
+        let mut found = select
+            .order_by(e::messages::Column::Seq, Order::Desc)
+            .limit(limit)
+            .all(&self.store.read)
+            .await?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Attachments of these messages, in their order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn attachments(&self, message_ids: &[String]) -> Result<Vec<rows::Attachment>, StoreError> {
+        if message_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, attachments)
+            .filter(e::attachments::Column::MessageId.is_in(message_ids.iter().cloned()))
+            .order_by(e::attachments::Column::MessageId, Order::Asc)
+            .order_by(e::attachments::Column::Position, Order::Asc)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// An attachment by its id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn attachment(&self, id: &str) -> Result<Option<rows::Attachment>, StoreError> {
+        Ok(scoped!(self, attachments).filter(e::attachments::Column::Id.eq(id)).one(&self.store.read).await?)
+    }
+
+    /// A conversation by its id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn conversation(&self, id: &str) -> Result<Option<rows::Conversation>, StoreError> {
+        Ok(scoped!(self, conversations)
+            .filter(e::conversations::Column::Id.eq(id))
+            .one(&self.store.read)
+            .await?)
+    }
+
+    /// Conversations by id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn conversations_by_id(&self, ids: &[String]) -> Result<Vec<rows::Conversation>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, conversations)
+            .filter(e::conversations::Column::Id.is_in(ids.iter().cloned()))
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// The conversation of a pair of people that was active last.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn last_of_pair(&self, pair: &str) -> Result<Option<rows::Conversation>, StoreError> {
+        Ok(scoped!(self, conversations)
+            .filter(e::conversations::Column::Pair.eq(pair))
+            .order_by(e::conversations::Column::LastAt, Order::Desc)
+            .limit(1)
+            .one(&self.store.read)
+            .await?)
+    }
+
+    /// All conversations of a pair of people, last active first, at most 50.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn all_of_pair(&self, pair: &str) -> Result<Vec<rows::Conversation>, StoreError> {
+        Ok(scoped!(self, conversations)
+            .filter(e::conversations::Column::Pair.eq(pair))
+            .order_by(e::conversations::Column::LastAt, Order::Desc)
+            .limit(50)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Conversations, by last activity; of one member if `member_id` is given. `before` is the
+    /// last activity and the id of the last item of the page before.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn conversations(
+        &self,
+        member_id: Option<&str>,
+        search: Option<&str>,
+        before: Option<(i64, &str)>,
+        limit: u64,
+    ) -> Result<Vec<rows::Conversation>, StoreError> {
+        use e::conversations::Column as C;
+        let mut select = scoped!(self, conversations);
+        if let Some(member) = member_id {
+            let mine = Query::select()
+                .column(e::participants::Column::ConversationId)
+                .from(e::participants::Entity)
+                .and_where(e::participants::Column::MemberId.eq(member))
+                .to_owned();
+            select = select.filter(C::Id.in_subquery(mine));
+        }
+        if let Some(words) = search.map(str::trim).filter(|w| !w.is_empty()) {
+            let like = format!("%{}%", words.replace(['%', '_'], " ").to_lowercase());
+            let texts = Query::select()
+                .column(e::messages::Column::ConversationId)
+                .from(e::messages::Entity)
+                .and_where(e::messages::Column::TenantId.eq(self.tenant))
+                .and_where(Expr::cust("lower(messages.text)").like(like.clone()))
+                .to_owned();
+            select = select.filter(
+                Condition::any()
+                    .add(Expr::cust("lower(conversations.subject)").like(like.clone()))
+                    .add(C::Pair.like(like))
+                    .add(C::Id.in_subquery(texts)),
+            );
+        }
+        if let Some((at, id)) = before {
+            select = select.filter(
+                Condition::any()
+                    .add(C::LastAt.lt(at))
+                    .add(Condition::all().add(C::LastAt.eq(at)).add(C::Id.lt(id))),
+            );
+        }
+        Ok(select
+            .order_by(C::LastAt, Order::Desc)
+            .order_by(C::Id, Order::Desc)
+            .limit(limit)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Who takes part in these conversations.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn participants(&self, conversations: &[String]) -> Result<Vec<rows::Participant>, StoreError> {
+        if conversations.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, participants)
+            .filter(e::participants::Column::ConversationId.is_in(conversations.iter().cloned()))
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// The last message of each of these conversations.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn last_messages(&self, conversations: &[String]) -> Result<Vec<rows::Message>, StoreError> {
+        if conversations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let last = Query::select()
+            .expr(Expr::cust("max(m2.seq)"))
+            .from_as(e::messages::Entity, "m2")
+            .and_where(Expr::cust("m2.conversation_id = messages.conversation_id"))
+            .to_owned();
+        Ok(scoped!(self, messages)
+            .filter(e::messages::Column::ConversationId.is_in(conversations.iter().cloned()))
+            .filter(e::messages::Column::Seq.in_subquery(last))
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// A transaction by its id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn transaction(&self, id: &str) -> Result<Option<rows::Transaction>, StoreError> {
+        Ok(scoped!(self, transactions)
+            .filter(e::transactions::Column::Id.eq(id))
+            .one(&self.store.read)
+            .await?)
+    }
+
+    /// The transaction that was accepted under this mark before.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn transaction_marked(&self, dedupe: &str) -> Result<Option<rows::Transaction>, StoreError> {
+        Ok(scoped!(self, transactions)
+            .filter(e::transactions::Column::Dedupe.eq(dedupe))
+            .one(&self.store.read)
+            .await?)
+    }
+
+    /// Transactions, newest first; of one member if given.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn transactions(
+        &self,
+        member_id: Option<&str>,
+        page: &Page,
+    ) -> Result<Vec<rows::Transaction>, StoreError> {
+        let mut select = scoped!(self, transactions);
+        if let Some(member) = member_id {
+            select = select.filter(e::transactions::Column::MemberId.eq(member));
+        }
+        Ok(paged(select, e::transactions::Column::Id, page).all(&self.store.read).await?)
+    }
+
+    /// A delivery by its id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn delivery(&self, id: &str) -> Result<Option<rows::Delivery>, StoreError> {
+        Ok(scoped!(self, deliveries).filter(e::deliveries::Column::Id.eq(id)).one(&self.store.read).await?)
+    }
+
+    /// Deliveries of a transaction.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_of(&self, transaction: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::TransactionId.eq(transaction))
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Deliveries of these messages.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_for(&self, message_ids: &[String]) -> Result<Vec<rows::Delivery>, StoreError> {
+        if message_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::MessageId.is_in(message_ids.iter().cloned()))
+            .order_by(e::deliveries::Column::Id, Order::Asc)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Deliveries that share a question, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_asked(&self, question: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::Question.eq(question))
+            .order_by(e::deliveries::Column::Seq, Order::Asc)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Deliveries of a member that wait for an answer or a retry, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_questions(&self, member_id: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::MemberId.eq(member_id))
+            .filter(e::deliveries::Column::State.is_in(["awaiting_decision", "retrying"]))
+            .order_by(e::deliveries::Column::Seq, Order::Asc)
+            .limit(500)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Waiting deliveries of one conversation (an open question, or a retry), oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn waiting_in(&self, conversation: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::ConversationId.eq(conversation))
+            .filter(e::deliveries::Column::State.is_in(["awaiting_decision", "retrying", "checking"]))
+            .order_by(e::deliveries::Column::Seq, Order::Asc)
+            .limit(500)
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// Outbound mails, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound(&self, page: &Page) -> Result<Vec<rows::Outbound>, StoreError> {
+        Ok(paged(scoped!(self, outbound), e::outbound::Column::Id, page).all(&self.store.read).await?)
+    }
+
+    /// Outbound mails that were accepted since `since_ms`, for the quota.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound_since(&self, since_ms: i64) -> Result<u64, StoreError> {
+        use sea_orm::PaginatorTrait;
+        Ok(scoped!(self, outbound)
+            .filter(e::outbound::Column::CreatedAt.gte(since_ms))
+            .count(&self.store.read)
+            .await?)
+    }
+
+    /// Whether and why nothing is mailed to this address any more.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn suppression(&self, address: &str) -> Result<Option<rows::Suppression>, StoreError> {
+        Ok(scoped!(self, suppressions)
+            .filter(e::suppressions::Column::Address.eq(address))
+            .one(&self.store.read)
+            .await?)
+    }
+
+    /// The first answer to an idempotency key.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn idempotency(&self, key: &str) -> Result<Option<rows::Idempotency>, StoreError> {
+        Ok(scoped!(self, idempotency)
+            .filter(e::idempotency::Column::Key.eq(key))
+            .one(&self.store.read)
+            .await?)
+    }
+
+    /// The audit log, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn audit(&self, page: &Page) -> Result<Vec<rows::Audit>, StoreError> {
+        Ok(paged(scoped!(self, audit), e::audit::Column::Id, page).all(&self.store.read).await?)
+    }
+
+    /// A mapping by its id, revoked ones included.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn mapping(&self, id: &str) -> Result<Option<rows::Mapping>, StoreError> {
+        Ok(scoped!(self, mappings).filter(e::mappings::Column::Id.eq(id)).one(&self.store.read).await?)
+    }
+
+    /// The signing key of a domain.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn dkim_key(&self, domain: &str) -> Result<Option<rows::DkimKey>, StoreError> {
+        Ok(scoped!(self, dkim_keys).filter(e::dkim_keys::Column::Domain.eq(domain)).one(&self.store.read).await?)
+    }
+
+    /// How often each member has something they have not read: member's conversations whose last
+    /// message is later than what they read.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unread(&self, member_id: &str) -> Result<u64, StoreError> {
+        use sea_orm::PaginatorTrait;
+        let later = Query::select()
+            .expr(Expr::cust("1"))
+            .from(e::messages::Entity)
+            .and_where(Expr::cust("messages.conversation_id = participants.conversation_id"))
+            .and_where(Expr::cust("messages.seq > participants.read_seq"))
+            .and_where(Expr::cust("messages.from_person <> participants.person"))
+            .to_owned();
+        Ok(scoped!(self, participants)
+            .filter(e::participants::Column::MemberId.eq(member_id))
+            .filter(Expr::exists(later))
+            .count(&self.store.read)
+            .await?)
+    }
+}
+
+impl Store {
+    /// Transactions that were accepted and have not ended, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_transactions(
+        &self,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<rows::Transaction>, StoreError> {
+        use e::transactions::Column as C;
+        let mut select = e::transactions::Entity::find().filter(C::EndedAt.is_null());
+        if let Some(after) = after {
+            select = select.filter(C::Id.gt(after));
+        }
+        Ok(select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?)
+    }
+
+    /// Deliveries whose time has come, earliest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_due(&self, now_ms: i64, limit: u64) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::DueAt.lte(now_ms))
+            .order_by(C::DueAt, Order::Asc)
+            .order_by(C::Seq, Order::Asc)
+            .limit(limit)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Deliveries in this state, in order of their conversation, after a given id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_in(
+        &self,
+        state: &str,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        let mut select = e::deliveries::Entity::find().filter(C::State.eq(state)).filter(C::DueAt.is_not_null());
+        if let Some(after) = after {
+            select = select.filter(C::Id.gt(after));
+        }
+        Ok(select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?)
+    }
+
+    /// Deliveries to this IM address that wait for it to become available, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_waiting_for(&self, address: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::Address.eq(address))
+            .filter(C::State.is_in(["checking", "retrying"]))
+            .order_by(C::Seq, Order::Asc)
+            .limit(1_000)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Deliveries that went out under this id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_by_wire(&self, wire_id: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find().filter(C::WireId.eq(wire_id)).limit(16).all(&self.read).await?)
+    }
+
+    /// Outbound mails whose time has come.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound_due(&self, now_ms: i64, limit: u64) -> Result<Vec<rows::Outbound>, StoreError> {
+        use e::outbound::Column as C;
+        Ok(e::outbound::Entity::find()
+            .filter(C::NextAt.lte(now_ms))
+            .order_by(C::NextAt, Order::Asc)
+            .order_by(C::Id, Order::Asc)
+            .limit(limit)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// An outbound mail by its own id, or by the Message-ID it carries.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound_called(&self, id_or_message_id: &str) -> Result<Option<rows::Outbound>, StoreError> {
+        use e::outbound::Column as C;
+        Ok(e::outbound::Entity::find()
+            .filter(Condition::any().add(C::Id.eq(id_or_message_id)).add(C::MessageId.eq(id_or_message_id)))
+            .limit(1)
+            .one(&self.read)
+            .await?)
+    }
+
+    /// The participant whose reply address has this token.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn participant_by_token(&self, token: &str) -> Result<Option<rows::Participant>, StoreError> {
+        use e::participants::Column as C;
+        Ok(e::participants::Entity::find().filter(C::Token.eq(token)).one(&self.read).await?)
+    }
+
+    /// Deliveries that share a question, found by the question's token alone (it is a secret).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn question(&self, token: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::Question.eq(token))
+            .order_by(C::Seq, Order::Asc)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Something that a member was asked, by its token.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn confirmation(&self, token: &str) -> Result<Option<rows::Confirmation>, StoreError> {
+        Ok(e::confirmations::Entity::find_by_id(token).one(&self.read).await?)
+    }
+
+    /// A link to a conversation, by its token.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn link(&self, token: &str) -> Result<Option<rows::Link>, StoreError> {
+        Ok(e::links::Entity::find_by_id(token).one(&self.read).await?)
+    }
+
+    /// A session by the hash of its cookie.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn session(&self, hash: &str) -> Result<Option<rows::Session>, StoreError> {
+        Ok(e::sessions::Entity::find_by_id(hash).one(&self.read).await?)
+    }
+
+    /// A key by the hash of its text, revoked ones excluded.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn api_key(&self, hash: &str) -> Result<Option<rows::ApiKey>, StoreError> {
+        use e::api_keys::Column as C;
+        Ok(e::api_keys::Entity::find()
+            .filter(C::Hash.eq(hash))
+            .filter(C::RevokedAt.is_null())
+            .one(&self.read)
+            .await?)
+    }
+
+    /// Lines of the web chat for one person, oldest first, of the last `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn web_chat(
+        &self,
+        owner: &str,
+        contact: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<rows::WebChatLine>, StoreError> {
+        use e::web_chat::Column as C;
+        let mut select = e::web_chat::Entity::find().filter(C::Owner.eq(owner));
+        if let Some(contact) = contact {
+            select = select.filter(C::Contact.eq(contact));
+        }
+        let mut lines = select.order_by(C::Id, Order::Desc).limit(limit).all(&self.read).await?;
+        lines.reverse();
+        Ok(lines)
+    }
+}

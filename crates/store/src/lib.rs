@@ -1,0 +1,76 @@
+#![doc = include_str!("../README.md")]
+
+mod blobs;
+mod change;
+mod directory;
+mod engine;
+mod entities;
+mod find;
+mod people;
+mod portal;
+pub mod rows;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use blobs::{INLINE_MAX, blob_hash};
+pub use change::{ChangeSet, Ended};
+pub use directory::{Directory, TenantView};
+pub use engine::{Store, StoreConfig};
+pub use find::{Page, Scope};
+pub use people::{ApplyContact, ApplyMember, ApplyTenant};
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database said no.
+    #[error("the database could not do it: {0}")]
+    Database(#[from] sea_orm::DbErr),
+    /// A file beside the database could not be read or written.
+    #[error("a stored file could not be read or written: {0}")]
+    File(#[from] std::io::Error),
+    /// A row changed between reading and writing it.
+    #[error("a row of {0} was changed by somebody else meanwhile")]
+    Moved(&'static str),
+    /// A row that cannot be right.
+    #[error("{table}.{column} of {id} cannot be read: {why}")]
+    Corrupt {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// Row.
+        id: String,
+        /// Reason.
+        why: String,
+    },
+    /// What was asked for breaks a rule, in words for the person who asked.
+    #[error("{0}")]
+    Rule(String),
+    /// The store was shut down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the row is there already (a unique key is taken).
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there was no room left to write it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Database(error) => error.to_string().contains("disk is full"),
+            Self::File(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The promises of the store: grouped commits stay apart, guards hold, tenants stay apart.
+
+use isthmus_domain::clock::{Chance, Millis};
+use std::sync::Arc;
+
+use crate::{ApplyContact, ApplyMember, ApplyTenant, ChangeSet, Store, StoreConfig, rows};
+
+async fn store() -> (Store, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = StoreConfig {
+        url: format!("sqlite://{}", dir.path().join("t.db").display()),
+        blobs: dir.path().join("blobs"),
+    };
+    (Store::open(&config).await.expect("opens"), dir)
+}
+
+fn tenant(slug: &str) -> ApplyTenant {
+    ApplyTenant {
+        slug: slug.into(),
+        name: slug.into(),
+        domains: vec![format!("{slug}.test")],
+        mail_mode: "copy".into(),
+        bridge_domain: format!("bridge.{slug}.test"),
+        currency: "EUR".into(),
+        time_zone: "UTC".into(),
+        billing_email: None,
+        billing_delivery: vec![],
+        forward_to: None,
+        xmpp_secret: None,
+        policy: None,
+        outbound_per_day: 100,
+        members: vec![ApplyMember {
+            email: format!("alice@{slug}.test"),
+            name: "Alice".into(),
+            role: "owner".into(),
+            password_hash: None,
+            im: vec![format!("xmpp:alice@chat.{slug}.test")],
+        }],
+        contacts: vec![ApplyContact {
+            email: "carol@customer.test".into(),
+            name: "Carol".into(),
+            im: vec!["xmpp:carol@chat.test".into()],
+            verified: true,
+        }],
+    }
+}
+
+fn transaction(tenant: &str, id: &str, dedupe: Option<&str>) -> rows::Transaction {
+    rows::Transaction {
+        id: id.into(),
+        tenant_id: tenant.into(),
+        member_id: None,
+        service: "mail.in".into(),
+        source: "smtp".into(),
+        params: "{}".into(),
+        state: "received".into(),
+        reason: None,
+        admission: None,
+        dedupe: dedupe.map(Into::into),
+        attempts: 0,
+        at: 1,
+        ended_at: None,
+    }
+}
+
+fn delivery(tenant: &str, version: i64, state: &str) -> rows::Delivery {
+    rows::Delivery {
+        id: "dlv_1".into(),
+        tenant_id: tenant.into(),
+        transaction_id: "t".into(),
+        conversation_id: "c".into(),
+        message_id: "m".into(),
+        seq: 1,
+        medium: "im".into(),
+        person: "p".into(),
+        address: "xmpp:a@b".into(),
+        member_id: None,
+        source: "api".into(),
+        wire_id: "w".into(),
+        body: String::new(),
+        state: state.into(),
+        data: "{}".into(),
+        history: "[]".into(),
+        question: None,
+        due_at: Some(1),
+        version,
+        created_at: 1,
+    }
+}
+
+#[tokio::test]
+async fn one_bad_set_does_not_take_its_neighbours_along() {
+    let (store, _dir) = store().await;
+    let commit = |id: &'static str, mark: &'static str| {
+        let store = store.clone();
+        async move {
+            let new_transactions = vec![transaction("ten", id, Some(mark))];
+            store.commit(ChangeSet { new_transactions, ..Default::default() }).await
+        }
+    };
+    commit("t0", "same").await.expect("the first");
+    let (a, b, c) = tokio::join!(commit("t1", "x"), commit("t2", "same"), commit("t3", "y"));
+    a.expect("its own");
+    c.expect("its own");
+    assert!(b.expect_err("a clash").is_duplicate());
+    let open = store.open_transactions(None, 10).await.expect("reads");
+    assert_eq!(open.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["t0", "t1", "t3"]);
+}
+
+#[tokio::test]
+async fn a_delivery_that_moved_meanwhile_is_not_overwritten() {
+    let (store, _dir) = store().await;
+    let put = |d: Vec<rows::Delivery>| {
+        let store = store.clone();
+        async move { store.commit(ChangeSet { put_deliveries: d, ..Default::default() }).await }
+    };
+    put(vec![delivery("t", 1, "accepted")]).await.expect("new");
+    put(vec![delivery("t", 2, "sending"), delivery("t", 3, "delivered")]).await.expect("two steps");
+    assert!(put(vec![delivery("t", 2, "aborted")]).await.is_err());
+    let now = store.of("t").delivery("dlv_1").await.expect("reads").expect("there");
+    assert_eq!((now.version, now.state.as_str()), (3, "delivered"));
+}
+
+#[tokio::test]
+async fn a_tenant_sees_only_its_own() {
+    let (store, _dir) = store().await;
+    store
+        .commit(ChangeSet { new_transactions: vec![transaction("a", "t1", None)], ..Default::default() })
+        .await
+        .expect("commits");
+    assert!(store.of("a").transaction("t1").await.expect("reads").is_some());
+    assert!(store.of("b").transaction("t1").await.expect("reads").is_none());
+}
+
+#[tokio::test]
+async fn declaring_twice_changes_nothing_and_a_domain_has_one_owner() {
+    let (store, _dir) = store().await;
+    let chance = Arc::new(Chance::seeded([1; 32]));
+    let apply = |t: Vec<ApplyTenant>| store.apply(t, Millis(5), Arc::clone(&chance));
+    let first = apply(vec![tenant("acme"), tenant("beta")]).await.expect("applies");
+    let again = apply(vec![tenant("acme"), tenant("beta")]).await.expect("applies again");
+    assert_eq!(first, again);
+    let directory = store.directory();
+    let acme = directory.by_bridge("bridge.acme.test").expect("there");
+    assert_eq!(acme.im_of("carol@customer.test").map(|m| m.im.as_str()), Some("xmpp:carol@chat.test"));
+    let mut thief = tenant("thief");
+    thief.domains = vec!["acme.test".into()];
+    assert!(apply(vec![thief]).await.is_err());
+    assert!(store.directory().by_slug("thief").is_none());
+}
+
+#[tokio::test]
+async fn large_octets_lie_in_a_file_and_small_ones_in_the_row() {
+    let (store, _dir) = store().await;
+    for size in [10, 200_000] {
+        let data = bytes::Bytes::from(vec![7_u8; size]);
+        let blob = store.keep_blob("t", data.clone()).await.expect("kept");
+        let hash = blob.hash.clone();
+        store.commit(ChangeSet { once_blobs: vec![blob], ..Default::default() }).await.expect("commits");
+        assert_eq!(store.of("t").blob(&hash).await.expect("reads"), Some(data));
+        assert_eq!(store.of("other").blob(&hash).await.expect("reads"), None);
+        assert_eq!(store.of("t").blob_file(&hash).await.expect("reads").is_some(), size > 100_000);
+    }
+}

@@ -1,0 +1,72 @@
+//! The reading side of a connection, which also notices when it is dead.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use minidom::Element;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
+
+use super::{
+    Echoes, Lost,
+    parse::{Incoming, StanzaParser},
+};
+use crate::ns;
+
+/// A buffer larger than this is given back once it was emptied.
+const BUFFER_KEPT: usize = 64 * 1024;
+
+/// Reads stanzas from one connection.
+pub(crate) struct Reader<S> {
+    pub(crate) socket: S,
+    pub(crate) parser: StanzaParser,
+    pub(crate) buffer: BytesMut,
+    pub(crate) echoes: Arc<Echoes>,
+    pub(crate) idle: Duration,
+}
+
+/// A stanza, and whether it could be read in full.
+pub(crate) enum Read {
+    /// All of it.
+    Whole(Element),
+    /// Only its start tag, since it passed a bound.
+    TooBig(Element),
+}
+
+impl<S: AsyncRead + Unpin> Reader<S> {
+    /// The next stanza.
+    pub(crate) async fn next(&mut self) -> Result<Read, Lost> {
+        loop {
+            match self.parser.next(&mut self.buffer)? {
+                Some(Incoming::Stanza(error)) if error.is("error", ns::STREAM) => {
+                    return Err(Lost::from_stream_error(&error));
+                }
+                Some(Incoming::Stanza(stanza)) => return Ok(Read::Whole(stanza)),
+                Some(Incoming::Refused(start)) => return Ok(Read::TooBig(start)),
+                Some(Incoming::Footer) => return Err(Lost::Closed),
+                Some(Incoming::Header { .. }) => {}
+                None => self.fill().await?,
+            }
+        }
+    }
+
+    /// Waits for octets. Only time spent in here counts as silence: while a consumer is busy
+    /// nothing is read, and that says nothing about the server.
+    async fn fill(&mut self) -> Result<(), Lost> {
+        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT {
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.reserve(16 * 1024);
+        let read = match timeout(self.idle, self.socket.read_buf(&mut self.buffer)).await {
+            Ok(read) => read,
+            Err(_) => {
+                self.echoes.test();
+                let last = self.socket.read_buf(&mut self.buffer);
+                timeout(self.idle.mul_f32(0.5), last).await.map_err(|_| Lost::Silent)?
+            }
+        }?;
+        if read == 0 { Err(Lost::Closed) } else { Ok(()) }
+    }
+}

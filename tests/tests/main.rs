@@ -1,0 +1,4 @@
+//! The one test binary: each module is the scenarios of one behaviour.
+
+mod harness;
+mod tidy;
