@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     Port, Server, ServerSpec,
+    process::is_root,
     wait::{eventually, port_opens},
 };
 
@@ -29,7 +30,8 @@ pub struct PostfixSetup {
     pub extra: String,
 }
 
-/// A running Postfix; killed and its files removed on drop. Postfix itself insists on root.
+/// A running Postfix; killed and its files removed on drop. Postfix insists on root, so sudo
+/// is used where the test is somebody else.
 #[derive(Debug)]
 pub struct Postfix {
     server: Server,
@@ -41,12 +43,8 @@ impl Postfix {
     /// Starts it and waits for its banner port.
     ///
     /// # Panics
-    /// When it does not come up, or when the test does not run as root.
+    /// When it does not come up; for a test that is not root, when sudo asks for a password.
     pub async fn start(setup: PostfixSetup) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "Postfix needs root: run this test as root (the others do not need it)"
-        );
         let folder = tempfile::Builder::new()
             .prefix("isthmus-postfix-")
             // Its processes run as other users, who must get through.
@@ -63,6 +61,7 @@ impl Postfix {
             // Its children read the place of the configuration from here only.
             .env("MAIL_CONFIG", config.to_string_lossy());
         spec.more_logs.push(folder.path().join("mail.log"));
+        spec.needs_root = true;
         let mut this = Self { server: Server::start(spec), port, folder };
         this.wait_ready().await;
         this
@@ -145,14 +144,28 @@ impl Postfix {
     }
 }
 
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        self.server.kill9();
+        if !is_root() {
+            // These belong to others by now, so that the folder could not be removed. A failure
+            // leaves files in the temporary folder, and must not hide why a test failed.
+            let _ = std::process::Command::new("sudo")
+                .args(["-n", "--", "rm", "-rf"])
+                .args(["queue", "data"].map(|name| self.folder.path().join(name)))
+                .status();
+        }
+    }
+}
+
 /// Makes the folders and writes both configuration files.
 fn prepare(folder: &Path, setup: &PostfixSetup, port: &Port) {
     for name in ["config", "queue", "data", "mail"] {
         std::fs::create_dir(folder.join(name)).expect("a folder can be made");
     }
-    // The mailboxes belong to `nobody`, the data folder to Postfix.
-    for (name, user) in [("data", "postfix"), ("mail", "nobody")] {
-        run("chown", [user.into(), folder.join(name).into_os_string()]);
+    // The mailboxes belong to who can read them, the data folder to Postfix.
+    for (name, user) in [("data", "postfix".into()), ("mail", reader().to_string())] {
+        as_root("chown", [user.into(), folder.join(name).into_os_string()]);
     }
     let config = folder.join("config");
     std::fs::write(config.join("main.cf"), main_cf(folder, setup)).expect("main.cf can be written");
@@ -163,11 +176,19 @@ fn prepare(folder: &Path, setup: &PostfixSetup, port: &Port) {
     }
     std::fs::write(config.join("transport"), routes).expect("the routes can be written");
     // Makes the folders of the queue.
-    run("postfix", ["-c".into(), config.into_os_string(), "check".into()]);
+    as_root("postfix", ["-c".into(), config.into_os_string(), "check".into()]);
 }
 
-fn run<const N: usize>(program: &str, args: [OsString; N]) {
-    let output = std::process::Command::new(program).args(&args).output();
+/// The user in whose name mail is delivered: the test's own, or `nobody` for root's, since
+/// Postfix delivers to no system user.
+fn reader() -> u32 {
+    if is_root() { 65_534 } else { rustix::process::geteuid().as_raw() }
+}
+
+fn as_root<const N: usize>(program: &str, args: [OsString; N]) {
+    let wrapper: &[&str] = if is_root() { &["env"] } else { &["sudo", "-n", "--"] };
+    let mut command = std::process::Command::new(wrapper[0]);
+    let output = command.args(&wrapper[1..]).arg(program).args(&args).output();
     let output = output.unwrap_or_else(|e| {
         panic!("{program}: {e}; is Postfix installed (scripts/peers.sh install)?")
     });
@@ -182,7 +203,7 @@ fn main_cf(folder: &Path, setup: &PostfixSetup) -> String {
         |to| format!("relayhost = [{}]:{}", to.ip(), to.port()),
     );
     let domains = setup.mailboxes.join(" ");
-    let extra = &setup.extra;
+    let (extra, uid) = (&setup.extra, reader());
     format!(
         "compatibility_level = 3.6
 queue_directory = {dir}/queue
@@ -212,8 +233,8 @@ virtual_mailbox_domains = {domains}
 virtual_mailbox_base = {dir}/mail
 virtual_mailbox_maps = static:all/
 virtual_mailbox_limit = 0
-virtual_uid_maps = static:65534
-virtual_gid_maps = static:65534
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{uid}
 virtual_minimum_uid = 1000
 transport_maps = texthash:{dir}/config/transport
 {relay}

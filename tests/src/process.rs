@@ -15,6 +15,16 @@ use tokio::time::Instant;
 /// Lines of a log that a failing test shows.
 const LOG_LINES: usize = 80;
 
+/// A user's test cannot kill what root runs. So root's shell waits for the end of its
+/// standard input, which is ours to close and closes by itself when the test dies, and then
+/// kills the group.
+const GUARD: &str = r#"setsid "$@" & group=$!; cat >/dev/null; kill -KILL -- "-$group"; wait"#;
+
+/// Whether the test itself runs as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// How a server is started, and started again.
 #[derive(Clone, Debug)]
 pub struct ServerSpec {
@@ -32,6 +42,8 @@ pub struct ServerSpec {
     pub folder: PathBuf,
     /// Log files that the server writes itself.
     pub more_logs: Vec<PathBuf>,
+    /// Whether it works as root only; sudo helps where the test is somebody else.
+    pub needs_root: bool,
 }
 
 impl ServerSpec {
@@ -50,6 +62,7 @@ impl ServerSpec {
             log: folder.join(format!("{name}.log")),
             folder,
             more_logs: Vec::new(),
+            needs_root: false,
         }
     }
 
@@ -96,12 +109,18 @@ impl Server {
             .open(&spec.log)
             .expect("the log file of a server can be opened");
         let same_log = log.try_clone().expect("a file handle can be doubled");
-        let mut command = std::process::Command::new("setpriv");
+        let guarded = spec.needs_root && !is_root();
+        let wrapper: &[&str] = if guarded {
+            &["sudo", "-n", "--preserve-env", "--", "sh", "-c", GUARD, "guard"]
+        } else {
+            &["setpriv", "--pdeathsig", "KILL", "--"]
+        };
+        let mut command = std::process::Command::new(wrapper[0]);
         command
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(&wrapper[1..])
             .args(&spec.command)
             .current_dir(&spec.folder)
-            .stdin(Stdio::null())
+            .stdin(if guarded { Stdio::piped() } else { Stdio::null() })
             .stdout(log)
             .stderr(same_log)
             .process_group(0);
@@ -113,7 +132,7 @@ impl Server {
         command.envs(spec.env.iter().cloned());
         match command.spawn() {
             Ok(child) => self.child = Some(child),
-            Err(e) => panic!("{} could not be started (through setpriv): {e}", spec.name),
+            Err(e) => panic!("{} could not be started through {}: {e}", spec.name, wrapper[0]),
         }
     }
 
@@ -138,6 +157,12 @@ impl Server {
     /// still on its way out would keep the port open.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
+            if let Some(input) = child.stdin.take() {
+                // Under the guard: this is its sign.
+                drop(input);
+                let _ = child.wait();
+                return;
+            }
             if let Some(pid) = pid_of(&child) {
                 // Either may be gone already; that is what is wanted.
                 let _ = kill_process_group(pid, Signal::KILL);

@@ -139,6 +139,9 @@ pub enum State {
         until: Millis,
         /// How often it went out before.
         attempt: u32,
+        /// The sender chose to keep trying, until then: no evidence leads back to that, not to a question.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep_trying: Option<Millis>,
     },
     /// It arrived.
     Delivered {
@@ -273,8 +276,6 @@ impl Default for Policy {
 pub enum Happened {
     /// The recipient's presence is this.
     Presence(Reach),
-    /// The network cannot be reached at the moment.
-    NetworkDown,
     /// Evidence that it arrived.
     Evidence(Evidence),
     /// It came back.
@@ -340,7 +341,6 @@ impl State {
     pub fn step(self, happened: Happened, policy: &Policy, now: Millis) -> Result<Step, NotPossible> {
         match happened {
             Happened::Presence(reach) => Ok(self.on_presence(reach, policy, now)),
-            Happened::NetworkDown => Ok(self.on_network_down(policy, now)),
             Happened::Evidence(evidence) => Ok(self.on_evidence(evidence, now)),
             Happened::Bounced { temporary, reason } => Ok(self.on_bounce(temporary, reason, policy, now)),
             Happened::Timer => Ok(self.on_timer(policy, now)),
@@ -353,40 +353,22 @@ impl State {
     fn on_presence(self, reach: Reach, policy: &Policy, now: Millis) -> Step {
         let waiting = matches!(self, Self::Accepted | Self::Checking { .. });
         match (self, reach) {
-            (Self::Accepted | Self::Checking { .. }, _) if policy.always_send => send(reach, 0, policy, now),
-            (Self::Accepted | Self::Checking { .. }, Reach::Available) => send(reach, 0, policy, now),
+            (Self::Accepted | Self::Checking { .. }, _) if policy.always_send => first(reach, policy, now),
+            (Self::Accepted | Self::Checking { .. }, Reach::Available) => first(reach, policy, now),
             // Presence was asked for and there is no subscription: send, and watch for a receipt.
-            (Self::Checking { .. }, Reach::Unknown) => send(reach, 0, policy, now),
+            (Self::Checking { .. }, Reach::Unknown) => first(reach, policy, now),
             (Self::Accepted, Reach::Unknown) => {
                 (Self::Checking { until: now.plus_ms(policy.probe_ms) }, vec![Effect::Probe])
             }
             (_, Reach::Unavailable) if waiting => away(policy, now, 0),
-            (Self::Retrying { attempt, .. }, Reach::Available) => send(reach, attempt, policy, now),
+            (Self::Retrying { attempt, expires, .. }, Reach::Available) => {
+                again(reach, attempt, expires, policy, now)
+            }
+            // Nobody can tell, and it is time for another try: it goes out under the same id.
+            (Self::Retrying { attempt, next, expires }, Reach::Unknown) if now >= next && now < expires => {
+                again(reach, attempt, expires, policy, now)
+            }
             (state, _) => (state, vec![]),
-        }
-    }
-
-    fn on_network_down(self, policy: &Policy, now: Millis) -> Step {
-        match self {
-            // The recipient is not away, our side is: wait for the session, quietly, for as long
-            // as a retry would; only then bother the sender.
-            Self::Accepted | Self::Checking { .. } => (
-                Self::Retrying {
-                    attempt: 0,
-                    next: now.plus_ms(policy.retry_interval_ms),
-                    expires: now.plus_ms(policy.expire_ms),
-                },
-                vec![],
-            ),
-            Self::Sending { attempt, .. } => (
-                Self::Retrying {
-                    attempt: attempt + 1,
-                    next: now.plus_ms(policy.retry_interval_ms),
-                    expires: now.plus_ms(policy.expire_ms),
-                },
-                vec![],
-            ),
-            state => (state, vec![]),
         }
     }
 
@@ -409,6 +391,9 @@ impl State {
 
     fn on_bounce(self, temporary: bool, reason: String, policy: &Policy, now: Millis) -> Step {
         match self {
+            Self::Sending { attempt, keep_trying: Some(expires), .. } if temporary => {
+                (back_to_trying(attempt, expires, policy, now), vec![])
+            }
             Self::Sending { .. } if temporary => away(policy, now, 0),
             Self::Sending { .. } | Self::Checking { .. } | Self::Accepted => {
                 (Self::Failed { at: now, reason }, vec![Effect::TellFailed])
@@ -424,7 +409,7 @@ impl State {
 
     fn on_timer(self, policy: &Policy, now: Millis) -> Step {
         match self {
-            Self::Checking { until } if now >= until => send(Reach::Unknown, 0, policy, now),
+            Self::Checking { until } if now >= until => first(Reach::Unknown, policy, now),
             Self::Sending { reach: Reach::Available, until, .. } if now >= until => {
                 let evidence = Evidence::Server;
                 (Self::Delivered { at: now, evidence }, vec![Effect::TellDelivered])
@@ -433,6 +418,9 @@ impl State {
             // "always send" has said that this is fine.
             Self::Sending { until, .. } if now >= until && policy.always_send => {
                 (Self::Delivered { at: now, evidence: Evidence::Server }, vec![Effect::TellDelivered])
+            }
+            Self::Sending { until, attempt, keep_trying: Some(expires), .. } if now >= until => {
+                (back_to_trying(attempt, expires, policy, now), vec![])
             }
             Self::Sending { until, .. } if now >= until => away(policy, now, 0),
             Self::Retrying { expires, .. } if now >= expires => ask(policy, now, 0),
@@ -477,9 +465,21 @@ impl State {
     }
 }
 
-fn send(reach: Reach, attempt: u32, policy: &Policy, now: Millis) -> Step {
+fn first(reach: Reach, policy: &Policy, now: Millis) -> Step {
+    send(reach, 0, None, policy, now)
+}
+
+fn again(reach: Reach, attempt: u32, expires: Millis, policy: &Policy, now: Millis) -> Step {
+    send(reach, attempt + 1, Some(expires), policy, now)
+}
+
+fn send(reach: Reach, attempt: u32, keep_trying: Option<Millis>, policy: &Policy, now: Millis) -> Step {
     let wait = if reach == Reach::Available { policy.settle_ms } else { policy.receipt_ms };
-    (State::Sending { reach, until: now.plus_ms(wait), attempt }, vec![Effect::Send])
+    (State::Sending { reach, until: now.plus_ms(wait), attempt, keep_trying }, vec![Effect::Send])
+}
+
+fn back_to_trying(attempt: u32, expires: Millis, policy: &Policy, now: Millis) -> State {
+    State::Retrying { attempt, next: now.plus_ms(policy.retry_interval_ms).min(expires), expires }
 }
 
 fn retrying(policy: &Policy, now: Millis) -> State {
@@ -573,6 +573,16 @@ mod tests {
     }
 
     #[test]
+    fn retrying_somebody_unknown_sends_again_and_goes_on_retrying_without_a_receipt() {
+        let retrying = State::Retrying { attempt: 0, next: NOW, expires: NOW.plus_ms(1_000_000) };
+        let (sending, effects) = run(retrying, Happened::Presence(Reach::Unknown));
+        assert_eq!(effects, [Effect::Send]);
+        let silent = NOW.plus_ms(180_000);
+        let (state, effects) = sending.step(Happened::Timer, &policy(), silent).expect("possible");
+        assert_eq!((state.name(), effects), ("retrying", vec![]));
+    }
+
+    #[test]
     fn a_settled_delivery_cannot_be_decided() {
         let decided =
             Happened::Decided { choice: Choice::Abort, by: "Alice".into(), email_delivery: String::new() };
@@ -594,7 +604,6 @@ mod tests {
             Just(Happened::Presence(Reach::Available)),
             Just(Happened::Presence(Reach::Unavailable)),
             Just(Happened::Presence(Reach::Unknown)),
-            Just(Happened::NetworkDown),
             Just(Happened::Evidence(Evidence::Receipt)),
             Just(Happened::Bounced { temporary: true, reason: "wait".into() }),
             Just(Happened::Bounced { temporary: false, reason: "gone".into() }),

@@ -150,3 +150,10 @@ pub struct Code {
     /// Token of the link.
     pub link: String,
 }
+
+/// `challenge`: asks an IM address whether it belongs to the person it was claimed for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Challenge {
+    /// The mapping that is to be verified.
+    pub mapping_id: String,
+}

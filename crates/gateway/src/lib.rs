@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod accept;
+pub mod api;
 pub mod im;
 mod im_files;
 pub mod pages;

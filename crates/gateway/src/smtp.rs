@@ -184,10 +184,10 @@ impl Door {
         match &mail.body {
             Body::Memory(bytes) => Ok((bytes.clone(), Kept::Memory)),
             Body::File { path, .. } => {
-                let room = Arc::clone(&self.large).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+                let _room = Arc::clone(&self.large).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
                 let path = path.to_path_buf();
                 let raw = tokio::fs::read(&path).await.map_err(|e| failed(e.to_string()))?;
-                Ok((raw.into(), Kept::File(path, room)))
+                Ok((raw.into(), Kept::File { path, _room }))
             }
         }
     }
@@ -222,7 +222,7 @@ impl Door {
                 (blob, small.then_some(whole))
             }
             // A long mail keeps the hash it came with; its Received line is in the log.
-            Kept::File(path, _) => {
+            Kept::File { path, .. } => {
                 let blob = self.gateway.store.adopt_blob(tenant_id, path, &mail.sha256, raw.len() as u64);
                 (blob.await?, None)
             }
@@ -252,8 +252,11 @@ impl Door {
 /// Where the octets of a mail lie.
 enum Kept {
     Memory,
-    /// The permit is held as long as the octets are.
-    File(std::path::PathBuf, tokio::sync::OwnedSemaphorePermit),
+    File {
+        path: std::path::PathBuf,
+        /// Held as long as the octets are in memory.
+        _room: tokio::sync::OwnedSemaphorePermit,
+    },
 }
 
 /// The same mail for the same people from the same sender, however often it comes.

@@ -76,7 +76,6 @@ pub(crate) struct Batch<'r> {
 /// A message that is known by its Message-ID.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    pub(crate) id: String,
     pub(crate) conversation: String,
 }
 
@@ -116,7 +115,7 @@ impl<'r> Batch<'r> {
                 self.called
                     .entry((tenant.to_owned(), row.message_id.clone()))
                     .or_default()
-                    .push(Known { id: row.id, conversation: row.conversation_id });
+                    .push(Known { conversation: row.conversation_id });
             }
             for id in chunk {
                 self.called.entry((tenant.to_owned(), id.clone())).or_default();
@@ -258,7 +257,7 @@ impl<'r> Batch<'r> {
         self.called
             .entry((message.tenant_id.clone(), message.message_id.clone()))
             .or_default()
-            .push(Known { id: message.id.clone(), conversation: talk.row.id.clone() });
+            .push(Known { conversation: talk.row.id.clone() });
         self.plan.acts.push(crate::plan::Act::Publish {
             tenant: message.tenant_id.clone(),
             members: talk.members(),

@@ -38,7 +38,7 @@ impl Batch<'_> {
         };
         let to = Person::by_email(tenant, &to.key(), None);
         let asked = self.open_question(&author, &to).await?;
-        let contact = self.contact(tenant, &to);
+        let contact = self.contact(&to);
         match read_chat(&chat.body, asked.is_some()) {
             Chat::Help => self.line(tenant, transaction, &chat, contact, words::help(Some(&to.name))).await,
             Chat::Stop => self.stop(tenant, transaction, &chat, contact).await,
@@ -83,7 +83,7 @@ impl Batch<'_> {
     ) -> Result<Outcome, StoreError> {
         // Only people of the tenant, or somebody who has been written to, may write to others here.
         let known = self.last_between(&tenant.tenant.id, &author.key, &to.key).await?;
-        let contact = self.contact(tenant, to);
+        let contact = self.contact(to);
         if author.member.is_none() && to.member.is_none() && known.is_none() {
             let text = format!("{} cannot be written to from here.", to.key);
             return self.line(tenant, transaction, chat, contact, text).await;
@@ -132,7 +132,7 @@ impl Batch<'_> {
         to: &Person,
         forced_email: bool,
     ) -> Medium {
-        let address = self.im_address(tenant, talk, to);
+        let address = self.im_address(tenant, to);
         let Some(address) = address.filter(|_| !forced_email) else { return Medium::Email };
         // A member's wish to write in chat is taken as it is: presence and the question follow.
         if author.member.is_some() || to.email().is_none() {
@@ -161,7 +161,7 @@ impl Batch<'_> {
         author: &Person,
     ) -> Result<Outcome, StoreError> {
         let to = Person::by_email(tenant, &row.person, None);
-        let contact = self.contact(tenant, &to);
+        let contact = self.contact(&to);
         let text = match self.decide(row, choice, &author.name).await? {
             Ok(()) => match choice {
                 Choice::Retry => format!("We keep trying until {} is back.", to.name),
@@ -181,7 +181,7 @@ impl Batch<'_> {
         author: &Person,
         to: &Person,
     ) -> Result<Outcome, StoreError> {
-        let contact = self.contact(tenant, to);
+        let contact = self.contact(to);
         let Some(talk) = self.last_between(&tenant.tenant.id, &author.key, &to.key).await? else {
             let text = "There is no conversation yet.".to_owned();
             return self.line(tenant, transaction, chat, contact, text).await;
@@ -277,8 +277,8 @@ impl Batch<'_> {
         words
     }
 
-    pub(crate) fn contact(&self, tenant: &TenantView, person: &Person) -> Option<(Email, String)> {
-        person.email().map(|email| (email, self.shown_name(tenant, person)))
+    pub(crate) fn contact(&self, person: &Person) -> Option<(Email, String)> {
+        person.email().map(|email| (email, self.shown_name(person)))
     }
 
     async fn line(

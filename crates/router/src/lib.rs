@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch;
+mod challenges;
 mod chat_in;
 mod codes;
 mod compose;

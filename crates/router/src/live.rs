@@ -9,6 +9,8 @@ use isthmus_store::rows;
 /// One message that waits for evidence.
 struct Waiting {
     row: rows::Delivery,
+    /// It lies with its sender.
+    handed: bool,
     /// The network has it; only from then on does silence mean anything.
     written: bool,
 }
@@ -25,20 +27,22 @@ impl Live {
         if row.medium != "im" {
             return;
         }
-        let written = match self.by_wire.remove(&row.wire_id) {
+        let (handed, written) = match self.by_wire.remove(&row.wire_id) {
             Some(old) => {
                 if let Some(due) = old.row.due_at {
                     self.due.remove(&(due, row.wire_id.clone()));
                 }
-                old.written && old.row.state == row.state
+                // A row that is sent again is a new attempt.
+                let same = old.row.data == row.data;
+                (old.handed && same, old.written && same)
             }
-            None => false,
+            None => (false, false),
         };
         if row.state == "sending" {
             if let (true, Some(due)) = (written, row.due_at) {
                 self.due.insert((due, row.wire_id.clone()));
             }
-            self.by_wire.insert(row.wire_id.clone(), Waiting { row: row.clone(), written });
+            self.by_wire.insert(row.wire_id.clone(), Waiting { row: row.clone(), handed, written });
         }
     }
 
@@ -69,18 +73,27 @@ impl Live {
             .collect()
     }
 
-    /// Messages that a connection lost, or never had, in order.
-    pub(crate) fn unwritten(&self) -> Vec<rows::Delivery> {
+    /// It lies with its sender now.
+    pub(crate) fn handed(&mut self, wire_id: &str) {
+        if let Some(waiting) = self.by_wire.get_mut(wire_id) {
+            waiting.handed = true;
+        }
+    }
+
+    /// Messages that no sender has: never handed over, or given back. In order, at most `limit`.
+    pub(crate) fn unhanded(&self, limit: usize) -> Vec<rows::Delivery> {
         let mut rows: Vec<_> =
-            self.by_wire.values().filter(|w| !w.written).map(|w| w.row.clone()).collect();
+            self.by_wire.values().filter(|w| !w.handed && !w.written).map(|w| w.row.clone()).collect();
         rows.sort_by_key(|r| r.seq);
+        rows.truncate(limit);
         rows
     }
 
-    /// The connection broke while it was written: nobody knows, so it goes again under the same id.
-    pub(crate) fn unclear(&mut self, wire_id: &str) {
+    /// Not connected, or the connection broke while it was written and nobody knows: it goes again
+    /// under the same id.
+    pub(crate) fn given_back(&mut self, wire_id: &str) {
         if let Some(waiting) = self.by_wire.get_mut(wire_id) {
-            waiting.written = false;
+            (waiting.handed, waiting.written) = (false, false);
             if let Some(due) = waiting.row.due_at {
                 self.due.remove(&(due, wire_id.to_owned()));
             }

@@ -202,7 +202,7 @@ impl Batch<'_> {
         let wire = Wire {
             text,
             from: author.email(),
-            from_name: self.shown_name(tenant, author),
+            from_name: self.shown_name(author),
             bridge_domain: tenant.tenant.bridge_domain.clone(),
             files: files
                 .iter()

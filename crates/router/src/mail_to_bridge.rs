@@ -192,7 +192,7 @@ impl Batch<'_> {
         };
         let author = Person::by_email(tenant, &member.email, None);
         let to = Person::by_email(tenant, &from.email.key(), from.name.as_deref());
-        if self.im_address_of(tenant, &to).is_none() {
+        if self.im_address(tenant, &to).is_none() {
             let (subject, body) = answers::no_im(
                 &to.name,
                 &to.key,
@@ -209,10 +209,6 @@ impl Batch<'_> {
         };
         let text = forwarded.comment.clone();
         self.member_writes(tenant, transaction, mail, incoming, &mut talk, &author, &to, member, text).await
-    }
-
-    fn im_address_of(&self, tenant: &TenantView, to: &Person) -> Option<String> {
-        tenant.im_of(&to.key).map(|m| m.im.clone())
     }
 
     /// The conversation in which the forwarded mail lies already.
@@ -406,7 +402,7 @@ impl Batch<'_> {
             return Ok(Outcome::Done);
         }
         let last = talk.participant(&to.key).filter(|p| p.last_at > 0).map(|p| p.last_medium.clone());
-        let has_im = self.im_address(tenant, talk, to).is_some();
+        let has_im = self.im_address(tenant, to).is_some();
         let via = match last.as_deref() {
             Some("im") if has_im => Medium::Im,
             _ if to.email().is_none() => Medium::Im,

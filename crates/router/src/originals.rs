@@ -19,7 +19,6 @@ impl Batch<'_> {
         transaction: &rows::Transaction,
         author: &Person,
         raw: &str,
-        _via: Medium,
     ) -> Result<Result<(Talk, Person), String>, StoreError> {
         let id = &tenant.tenant.id;
         let Some(octets) = self.router.store.of(id).blob(raw).await? else {

@@ -25,14 +25,6 @@ pub(crate) enum Act {
     Mail,
 }
 
-impl Plan {
-    /// Takes everything of another plan.
-    pub(crate) fn append(&mut self, other: Self) {
-        self.set.append(other.set);
-        self.acts.extend(other.acts);
-    }
-}
-
 /// What goes over the wire for an instant message, fixed before the first attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Wire {

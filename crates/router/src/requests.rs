@@ -101,7 +101,7 @@ impl Batch<'_> {
                 existing = self.talk(id, &message.conversation_id).await?;
             }
             To::Conversation(conversation) => existing = self.talk(id, conversation).await?,
-            To::Original(raw) => return self.talk_of_original(tenant, transaction, author, raw, medium).await,
+            To::Original(raw) => return self.talk_of_original(tenant, transaction, author, raw).await,
             To::Person(email) => to = Some(Person::by_email(tenant, &email.key(), None)),
             To::Im(im) => {
                 let key = tenant.by_im(im).map_or_else(|| im.clone(), |m| m.email.clone());
@@ -139,7 +139,7 @@ impl Batch<'_> {
     /// Puts a text into its conversation and on its way, by the medium that was asked for.
     pub(crate) async fn send_out(&mut self, talk: &mut Talk, out: Outgoing<'_>) -> Result<Outcome, StoreError> {
         let tenant_id = &out.tenant.tenant.id;
-        let address = self.im_address(out.tenant, talk, out.to);
+        let address = self.im_address(out.tenant, out.to);
         if out.via == Medium::Im && address.is_none() {
             return Ok(Outcome::NoIm(out.to.clone()));
         }
@@ -177,6 +177,8 @@ impl Batch<'_> {
             at: self.now.0,
         };
         let files = self.file_rows(tenant_id, &message.id, Millis(out.transaction.at), &out.files);
+        // First the message, so that a question about it can show what it says.
+        self.add_message(talk, message.clone(), files.clone());
         match (out.via, address) {
             (Medium::Im, Some(address)) => {
                 self.go_by_im(talk, &out, &message, &files, &address).await?;
@@ -195,12 +197,13 @@ impl Batch<'_> {
                 self.go_by_mail(talk, mail, std::slice::from_ref(&message), &files).await?;
             }
         }
-        self.add_message(talk, message, files);
+        // What was shown to whom has moved since.
+        self.put_talk(talk.clone());
         Ok(Outcome::Done)
     }
 
     /// Where somebody can be reached by IM: their verified address, or the one they wrote from.
-    pub(crate) fn im_address(&self, tenant: &TenantView, _talk: &Talk, to: &Person) -> Option<String> {
+    pub(crate) fn im_address(&self, tenant: &TenantView, to: &Person) -> Option<String> {
         if to.key.contains(':') {
             return Some(to.key.clone());
         }
@@ -219,7 +222,7 @@ impl Batch<'_> {
         let wire = Wire {
             text: words::im_text(&message.text, &context),
             from: out.author.email(),
-            from_name: self.shown_name(out.tenant, out.author),
+            from_name: self.shown_name(out.author),
             bridge_domain: out.tenant.tenant.bridge_domain.clone(),
             files: files
                 .iter()
@@ -250,7 +253,7 @@ impl Batch<'_> {
     }
 
     /// `Alice (acme.test)`: the name of a bridge contact.
-    pub(crate) fn shown_name(&self, _tenant: &TenantView, person: &Person) -> String {
+    pub(crate) fn shown_name(&self, person: &Person) -> String {
         match person.email() {
             Some(email) => format!("{} ({})", person.name, email.domain()),
             None => person.name.clone(),
@@ -348,7 +351,7 @@ impl Batch<'_> {
             Box::pin(self.tell_failed(&delivery, &state)).await?;
             return Ok(delivery);
         };
-        let state = State::Sending { reach: Reach::Unknown, until: self.now.plus_ms(MAIL_MS), attempt: 0 };
+        let state = State::Sending { reach: Reach::Unknown, until: self.now.plus_ms(MAIL_MS), attempt: 0, keep_trying: None };
         write_state(&mut delivery, &state, self.now);
         self.plan.set.put_deliveries.push(delivery.clone());
         let raw = self.write_mail(talk, &mail, &to, messages, first, files, &message_id).await?;

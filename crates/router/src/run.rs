@@ -11,7 +11,7 @@ use std::{
 use isthmus_domain::{
     address::ImAddress,
     clock::Millis,
-    delivery::{Happened, Reach},
+    delivery::{Happened, Reach, State},
     failpoint,
 };
 use isthmus_im::{SendError, Sent};
@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use isthmus_domain::service::{ChatIn, Code, Confirm, Decision, MailIn, Request};
+use isthmus_domain::service::{Challenge, ChatIn, Code, Confirm, Decision, MailIn, Request};
 
 use crate::{
     Router,
@@ -40,6 +40,10 @@ use crate::{
 const BATCH: usize = 64;
 /// Tries until a transaction that cannot be run is set aside.
 const TRIES: i64 = 5;
+/// Messages handed to their senders again at one look.
+const RESEND: usize = 2_000;
+/// How long a message may wait for its network before the sender is asked.
+const UNCONNECTED_MS: i64 = 5 * 60_000;
 /// Octets of large mails that may be read into memory at once.
 const LARGE_AT_ONCE: u32 = 32 * 1024 * 1024;
 
@@ -163,9 +167,6 @@ impl Loop {
                 self.live.note(&row);
             }
         }
-        for row in self.live.unwritten() {
-            self.send(row);
-        }
         self.sweep(true).await;
     }
 
@@ -234,6 +235,7 @@ impl Loop {
                 Ok(confirm) => return self.prepare_confirmed(row, confirm).await,
                 Err(why) => Err(why),
             },
+            "challenge" => parse::<Challenge>(&row).map(Ready::Challenge),
             "code" => parse::<Code>(&row).map(Ready::Code),
             "decision" => parse::<Decision>(&row).map(|d| Ready::Decision(Box::new(d))),
             "reply.im" | "reply.email" | "message.im" | "message.email" => {
@@ -395,10 +397,39 @@ impl Loop {
     }
 
     fn send(&mut self, row: rows::Delivery) {
-        // The row lies in `live` as unwritten; the tick finds it if the sender is full.
-        if !self.senders.send(row.clone()) {
-            tracing::warn!(delivery = %row.id, "A message waits: its network cannot take it now");
+        // What the sender cannot take lies in `live`, where the tick finds it.
+        let wire_id = row.wire_id.clone();
+        if self.senders.send(row) {
+            self.live.handed(&wire_id);
         }
+    }
+
+    /// Messages that no sender has are handed over again; what has waited too long for its
+    /// network counts as not delivered for now, and the sender is asked.
+    async fn resend(&mut self) {
+        let now = self.router.clock.now();
+        let mut late = Vec::new();
+        for row in self.live.unhanded(RESEND) {
+            let since = crate::steps::sending_since(&row).unwrap_or(row.created_at);
+            if now.0 - since > UNCONNECTED_MS {
+                late.push(row);
+            } else {
+                self.send(row);
+            }
+        }
+        if late.is_empty() {
+            return;
+        }
+        let router = Arc::clone(&self.router);
+        let mut batch = Batch::new(&router, &self.seq);
+        for row in late {
+            let reason = "the chat network could not be reached".to_owned();
+            if let Err(error) = batch.happened(row, Happened::Bounced { temporary: true, reason }).await {
+                tracing::error!(%error, "A message that waited too long could not be moved on");
+            }
+        }
+        let plan = batch.plan;
+        self.commit_or_log(plan).await;
     }
 
     async fn on_handed(&mut self, handed: Vec<senders::Handed>) {
@@ -413,10 +444,13 @@ impl Loop {
                 Ok(Sent::Stored) => Happened::Evidence(isthmus_domain::delivery::Evidence::Stored),
                 Err(SendError::Unclear(why)) => {
                     tracing::warn!(wire.id = %wire_id, %why, "A message may or may not have gone out");
-                    self.live.unclear(&wire_id);
+                    self.live.given_back(&wire_id);
                     continue;
                 }
-                Err(SendError::NotConnected(_)) => Happened::NetworkDown,
+                Err(SendError::NotConnected(_)) => {
+                    self.live.given_back(&wire_id);
+                    continue;
+                }
                 Err(SendError::Refused(reason)) => Happened::Bounced { temporary: false, reason },
             };
             if let Some(row) = self.live.get(&wire_id).cloned()
@@ -434,12 +468,8 @@ impl Loop {
         let mut batch = Batch::new(&router, &self.seq);
         for signal in signals {
             match &signal {
-                Signal::Up { .. } => {
-                    // Whatever was on the wire when the connection broke goes again, same ids.
-                    for row in self.live.unwritten() {
-                        self.send(row);
-                    }
-                }
+                // Whatever was on the wire when the connection broke goes again, same ids.
+                Signal::Up { .. } => self.resend().await,
                 Signal::Mail => self.wake.notify_one(),
                 _ => {
                     if let Err(error) = batch.signal(&self.live, signal).await {
@@ -479,6 +509,7 @@ impl Loop {
                 Ok(rows) => due.extend(rows.into_iter().filter(|r| r.medium != "im" || r.state != "sending")),
                 Err(error) => tracing::error!(%error, "Due deliveries cannot be read"),
             }
+            self.resend().await;
             if now.0 / 1_000 % 5 == 0 {
                 self.sweep(false).await;
             }
@@ -490,9 +521,11 @@ impl Loop {
         let router = Arc::clone(&self.router);
         let mut batch = Batch::new(&router, &self.seq);
         for row in due {
-            // A retry whose recipient is there by now needs no probe.
-            let happened = match row.state.as_str() {
-                "retrying" if self.is_there(&batch, &row) => Happened::Presence(Reach::Available),
+            // A retry goes out if its recipient is there by now, or if nobody can tell.
+            let happened = match (row.state.as_str(), self.reach_of(&batch, &row)) {
+                ("retrying", reach @ (Reach::Available | Reach::Unknown)) if !expired(&row, now) => {
+                    Happened::Presence(reach)
+                }
                 _ => Happened::Timer,
             };
             if let Err(error) = batch.happened(row, happened).await {
@@ -505,9 +538,9 @@ impl Loop {
         }
     }
 
-    fn is_there(&self, batch: &Batch<'_>, row: &rows::Delivery) -> bool {
+    fn reach_of(&self, batch: &Batch<'_>, row: &rows::Delivery) -> Reach {
         crate::steps::read_wire(row)
-            .is_ok_and(|wire| batch.reach(&wire.bridge_domain, &row.address) == Reach::Available)
+            .map_or(Reach::Unavailable, |wire| batch.reach(&wire.bridge_domain, &row.address))
     }
 
     async fn commit_or_log(&mut self, plan: Plan) -> bool {
@@ -519,6 +552,11 @@ impl Loop {
             }
         }
     }
+}
+
+/// Whether retrying has gone on for as long as it was meant to.
+fn expired(row: &rows::Delivery, now: Millis) -> bool {
+    matches!(crate::steps::read_state(row), Ok(State::Retrying { expires, .. }) if now >= expires)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(row: &rows::Transaction) -> Result<T, String> {

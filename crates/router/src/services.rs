@@ -2,7 +2,7 @@
 
 use isthmus_store::{Ended, StoreError, rows};
 
-use isthmus_domain::service::{ChatIn, Code, Decision, MailIn, Request};
+use isthmus_domain::service::{Challenge, ChatIn, Code, Decision, MailIn, Request};
 
 use crate::{
     batch::{Batch, Person},
@@ -33,6 +33,7 @@ pub(crate) enum Ready {
     Request(Box<Request>),
     Decision(Box<Decision>),
     Code(Code),
+    Challenge(Challenge),
     /// Something that was held back, let through by a member.
     Confirmed(Box<(rows::Confirmation, MailIn, Incoming)>),
     /// It cannot be run at all.
@@ -50,6 +51,7 @@ impl Batch<'_> {
                 Ready::Chat(chat) => self.chat_in(tenant, transaction, *chat).await?,
                 Ready::Request(request) => self.request(tenant, transaction, *request).await?,
                 Ready::Code(code) => self.send_code(tenant, transaction, code).await?,
+                Ready::Challenge(challenge) => self.challenge(tenant, transaction, challenge).await?,
                 Ready::Decision(decision) => self.decision(tenant, transaction, *decision).await?,
                 Ready::Confirmed(all) => self.confirmed(tenant, transaction, all.0, all.1, all.2).await?,
                 Ready::Unreadable(why) => Outcome::Refused(why),

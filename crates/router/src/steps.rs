@@ -51,6 +51,13 @@ pub(crate) fn read_wire(row: &rows::Delivery) -> Result<Wire, StoreError> {
     serde_json::from_str(&row.body).map_err(|e| corrupt(row, "body", &e))
 }
 
+/// When the present attempt began, from the history.
+pub(crate) fn sending_since(row: &rows::Delivery) -> Option<i64> {
+    let history: Vec<serde_json::Value> = serde_json::from_str(&row.history).ok()?;
+    let at = history.last()?["at"].as_str()?;
+    at.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
 fn corrupt(row: &rows::Delivery, column: &'static str, why: &serde_json::Error) -> StoreError {
     StoreError::Corrupt { table: "deliveries", column, id: row.id.clone(), why: why.to_string() }
 }

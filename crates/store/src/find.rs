@@ -347,6 +347,21 @@ impl Scope<'_> {
             .await?)
     }
 
+    /// Deliveries of these transactions.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_of_all(&self, transactions: &[String]) -> Result<Vec<rows::Delivery>, StoreError> {
+        if transactions.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::TransactionId.is_in(transactions.iter().cloned()))
+            .order_by(e::deliveries::Column::Id, Order::Asc)
+            .all(&self.store.read)
+            .await?)
+    }
+
     /// Deliveries of these messages.
     ///
     /// # Errors
@@ -450,6 +465,20 @@ impl Scope<'_> {
     /// When the database cannot be read.
     pub async fn audit(&self, page: &Page) -> Result<Vec<rows::Audit>, StoreError> {
         Ok(paged(scoped!(self, audit), e::audit::Column::Id, page).all(&self.store.read).await?)
+    }
+
+    /// How often the audit log has `action` on `target` since `since_ms`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn audited_since(&self, action: &str, target: &str, since_ms: i64) -> Result<u64, StoreError> {
+        use sea_orm::PaginatorTrait;
+        Ok(scoped!(self, audit)
+            .filter(e::audit::Column::Action.eq(action))
+            .filter(e::audit::Column::Target.eq(target))
+            .filter(e::audit::Column::At.gte(since_ms))
+            .count(&self.store.read)
+            .await?)
     }
 
     /// A mapping by its id, revoked ones included.

@@ -222,6 +222,23 @@ impl Store {
             .await?)
     }
 
+    /// Throws away answers to idempotency keys that are older than `before_ms`.
+    ///
+    /// # Errors
+    /// When the database cannot do it.
+    pub async fn forget_idempotency(&self, before_ms: i64) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                e::idempotency::Entity::delete_many()
+                    .filter(e::idempotency::Column::At.lt(before_ms))
+                    .exec(tx)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Keeps a signing key unless the domain has one; returns the one that holds.
     ///
     /// # Errors

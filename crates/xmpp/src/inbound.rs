@@ -182,7 +182,11 @@ impl Session {
         let (link, own, their) = (Arc::clone(&self.link), to.bare(), full(from));
         self.link.shared.tasks.spawn(async move {
             let shared = &link.shared;
-            let answer = match acknowledged.await {
+            let acknowledged = tokio::select! {
+                acknowledged = acknowledged => acknowledged,
+                () = link.is_over() => return,
+            };
+            let answer = match acknowledged {
                 Ok(Ok(())) if wants_receipt => {
                     Some(message_out::receipt(&shared.own_id("rcpt"), &id, &own, &their))
                 }

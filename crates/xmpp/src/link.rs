@@ -44,6 +44,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 const RETRY_CONFLICT: Duration = Duration::from_secs(1);
 /// After somebody else took the address from a session that was up: theirs until they leave.
 const RETRY_REPLACED: Duration = Duration::from_secs(5);
+/// How long a stop waits for what is under way.
+const GRACE: Duration = Duration::from_secs(1);
 /// Least time between two rounds of presence news.
 const PRESENCE_ROUND: Duration = Duration::from_millis(100);
 
@@ -277,9 +279,12 @@ impl Link {
                 }
             };
             tokio::pin!(reading);
+            let closing = CancellationToken::new();
+            let closed =
+                async { tokio::join!(self.close_in_order(&closing), writer.run(&closing)).1 };
             tokio::select! {
                 lost = &mut reading => lost,
-                written = writer.run(&self.stop) => match written {
+                written = closed => match written {
                     Err(error) => Lost::Io(error),
                     // The server closes its side in turn (RFC 6120 section 4.4).
                     Ok(()) => timeout(Duration::from_secs(1), reading).await.unwrap_or(Lost::Silent),
@@ -289,16 +294,34 @@ impl Link {
         self.set_out(None);
         if let Lost::Bad(bad) = &lost {
             writer.fail(bad.condition()).await;
+            reader.drain().await;
         }
-        drop(writer);
+        // Whoever waits for a message on this session learns now that it ended.
+        drop((writer, reader));
         lock(&self.roster).session_down();
         let down = Event::Session { bridge_domain: self.domain.clone(), up: false };
         tokio::select! {
             () = self.shared.tell(down) => {}
             // Whoever stops us may have stopped listening.
-            () = async { self.stop.cancelled().await; sleep(Duration::from_secs(1)).await } => {}
+            () = self.is_over() => {}
         }
         lost
+    }
+
+    /// Once we are to stop, lets the receipts of messages that are being committed go out
+    /// before the stream is closed.
+    async fn close_in_order(&self, closing: &CancellationToken) {
+        self.stop.cancelled().await;
+        let all = u32::try_from(MESSAGES_MAX).unwrap_or(u32::MAX);
+        // Those that take longer go without a receipt.
+        drop(timeout(GRACE, self.busy_messages.acquire_many(all)).await);
+        closing.cancel();
+    }
+
+    /// Returns when there has been time enough to stop.
+    pub(crate) async fn is_over(&self) {
+        self.stop.cancelled().await;
+        sleep(GRACE * 2).await;
     }
 
     /// Tells presence as it changes: the first change at once, then at most one state of each

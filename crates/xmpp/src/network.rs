@@ -127,14 +127,15 @@ impl ImNetwork for XmppNetwork {
     }
 
     /// Returns when the server has it (see [`crate::Confirm`]). If the future is dropped the
-    /// message may still go out.
+    /// message may still go out. Whoever takes the events must not wait for this: the server's
+    /// confirmation is read behind them.
     async fn send(&self, message: OutMessage) -> Result<Sent, SendError> {
         if message.to.network() != self.name() {
             return Err(SendError::Refused(format!("{} is not an XMPP address", message.to)));
         }
         let none = || SendError::NotConnected(format!("{} has no session", message.bridge_domain));
         let link = self.link(&message.bridge_domain).ok_or_else(none)?;
-        let out = link.out().ok_or_else(none)?;
+        let out = link.out().filter(|_| !link.stop.is_cancelled()).ok_or_else(none)?;
         let files = self.shared.uploads.share(&link, &out, &message).await;
         let xml = message_out::render(&message, &files);
         if xml.len() > MESSAGE_MAX {

@@ -78,6 +78,7 @@ impl Uploads {
         if file.size > service.size_max {
             return None;
         }
+        let content = tokio::fs::File::open(&file.path).await.ok()?;
         let size = file.size.to_string();
         let asking = ("get", link.domain.as_str(), service.address.as_str());
         let answer = link.requests.ask(out, &link.shared.chance, asking, |xml| {
@@ -95,7 +96,6 @@ impl Uploads {
             return None;
         };
         let slot = read_slot(&answer)?;
-        let content = tokio::fs::File::open(&file.path).await.ok()?;
         let put = client
             .put(slot.put)
             .headers(slot.headers)

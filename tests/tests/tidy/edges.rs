@@ -57,7 +57,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("smtp-proto", &["isthmus-mail"]),
     ("mail-auth", &["isthmus-mail"]),
     ("mail-parser", &["isthmus-mail"]),
-    ("actix-web", &["isthmus-gateway"]),
+    ("actix-web", &["isthmus-gateway", "isthmus"]),
     ("askama", &["isthmus-gateway"]),
     ("lapin", &["isthmus-queue"]),
     ("redis", &["isthmus-queue"]),

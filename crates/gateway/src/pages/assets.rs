@@ -1,4 +1,4 @@
-//! The two files that every page links to, compiled into the binary.
+//! The files that every page links to, compiled into the binary.
 
 /// One static file.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,7 @@ pub struct Asset {
     pub body: &'static str,
 }
 
-/// All static files; each may be cached for an hour and revalidated after that.
+/// All static files; under the address with their [`version`] they may be cached for good.
 pub const ASSETS: [Asset; 3] = [
     Asset {
         path: "/assets/app.css",
@@ -29,3 +29,17 @@ pub const ASSETS: [Asset; 3] = [
         body: include_str!("../../assets/icon.svg"),
     },
 ];
+
+/// Sixteen hexadecimal digits that change when any of the files does.
+#[must_use]
+pub fn version() -> &'static str {
+    static VERSION: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    VERSION.get_or_init(|| {
+        use sha2::Digest;
+        let mut hash = sha2::Sha256::new();
+        for asset in ASSETS {
+            hash.update(asset.body);
+        }
+        hex::encode(&hash.finalize()[..8])
+    })
+}

@@ -34,7 +34,8 @@ pub struct ChatSignInView {
 /// A bridge contact in somebody's list.
 #[derive(Clone, Debug)]
 pub struct ChatContact {
-    /// Key in paths: the email address behind it, or `bridge` for the bridge itself.
+    /// Key in paths: the tenant's short name, a colon, and the email address behind it, or `bridge`
+    /// for the bridge itself.
     pub key: String,
     /// Display name, `Alice (acme.test)`.
     pub name: String,
@@ -134,8 +135,6 @@ pub struct ChatView {
     pub frame: Frame,
     /// How they show themselves.
     pub showing: Showing,
-    /// Bridges that ask to see their presence: bridge domain and the reason given.
-    pub requests: Vec<(String, String)>,
     /// Contacts, by last activity.
     pub contacts: Vec<ChatContact>,
     /// The chat that is open.

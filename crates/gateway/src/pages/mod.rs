@@ -23,21 +23,22 @@
 //! | `POST /contacts/import` (multipart) | `file` |
 //! | `POST /contacts/ID` | `name`, `sending` (`ask`, `always`), `policy` |
 //! | `POST /contacts/ID/addresses` · `/settings/addresses` | `address` |
-//! | `POST /mappings/ID/challenge` · `/verify` · `/revoke` | `code` (verify), `back` (`settings` or a contact id) |
+//! | `POST /mappings/ID/challenge` · `/revoke` | `back` (`settings` or a contact id) |
+//! | `POST /settings/name` | `name` |
 //! | `POST /settings/policy` | `policy` (`ask`, `email`, `retry`, `abort`) |
 //! | `POST /settings/notices` | `notices` (`on`, `off`) |
 //! | `POST /sessions/ID/end` · `/sessions/end-others` | |
-//! | `POST /open/TOKEN/code` · `/open/TOKEN` | `code` (the second) |
-//! | `POST /decide/TOKEN` | `action` |
+//! | `POST /c/TOKEN/code` · `/c/TOKEN` | `code` (the second) |
+//! | `POST /d/TOKEN` | `action` |
 //! | `POST /chat/sign-in` · `/chat/sign-out` | `address` (the first) |
 //! | `POST /chat/presence` | `presence` (`available`, `unavailable`), `with` |
-//! | `POST /chat/requests` | `bridge`, `action` (`accept`, `refuse`) |
 //! | `POST /chat/messages` (multipart) | `to`, `text`, `files`, `once` |
 //!
 //! `once` differs for each page shown: the same value twice is the same message sent twice.
 
 pub mod assets;
 pub mod chat;
+pub mod confirm;
 pub mod contacts;
 pub mod conversation;
 pub mod decide;

@@ -70,7 +70,7 @@ pub struct TranscriptView {
 
 impl TranscriptView {
     fn base(&self) -> String {
-        format!("/open/{}", self.token)
+        format!("/c/{}", self.token)
     }
 
     fn days(&self) -> Vec<Day<'_, Message>> {

@@ -83,6 +83,7 @@ pub(crate) fn all(t: Typed<'_>) -> Vec<(String, String)> {
     .map(|(name, html)| (name.to_owned(), html))
     .collect();
     pages.extend(opens(t).iter().enumerate().map(|(i, v)| (format!("open-{i}"), render(v))));
+    pages.extend(confirms(t).iter().enumerate().map(|(i, v)| (format!("confirm-{i}"), render(v))));
     pages.extend(decides(t).iter().enumerate().map(|(i, v)| (format!("decide-{i}"), render(v))));
     pages
 }

@@ -54,6 +54,8 @@ impl SessionRow {
 pub struct SettingsView {
     /// Surroundings.
     pub frame: Frame,
+    /// Display name.
+    pub name: String,
     /// Own addresses, the email address first.
     pub addresses: Vec<AddressRow>,
     /// The address that was typed and refused, and why.

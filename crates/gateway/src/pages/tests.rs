@@ -99,7 +99,7 @@ fn abuse_portal_46_hostile_text_in_every_field_is_inert() {
 }
 
 /// Pages that show nothing that somebody typed.
-const WORDLESS: [&str; 4] = ["open-2", "open-3", "decide-3", "decide-4"];
+const WORDLESS: [&str; 6] = ["open-2", "open-3", "decide-3", "decide-4", "confirm-1", "confirm-2"];
 
 /// Elements that may appear beside those of the harmless page: shown only where a text is given.
 const FRAMEWORK: [&str; 12] =
@@ -246,7 +246,7 @@ fn the_question_offers_its_answers_and_says_when_it_ends() {
 #[test]
 fn a_link_from_a_mail_shows_the_question_and_leaves_acting_to_the_button() {
     let pages: Vec<String> = s::decides(&plain).iter().map(render).collect();
-    assert!(pages[0].contains("method=\"post\" action=\"/decide/0tok\""));
+    assert!(pages[0].contains("method=\"post\" action=\"/d/0tok\""));
     for settled in &pages[1..] {
         assert!(!settled.contains("<form"), "nothing is left to decide");
     }

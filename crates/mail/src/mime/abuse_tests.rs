@@ -1,6 +1,8 @@
 //! Mails that were made to break something, each beside its legitimate twin.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 
@@ -24,7 +26,10 @@ fn quick<T>(what: impl FnOnce() -> T) -> T {
 fn nested(depth: usize) -> Vec<u8> {
     let mut body = String::new();
     for i in 1..depth {
-        body.push_str(&format!("--b{}\r\nContent-Type: multipart/mixed; boundary=b{i}\r\n\r\n", i - 1));
+        body.push_str(&format!(
+            "--b{}\r\nContent-Type: multipart/mixed; boundary=b{i}\r\n\r\n",
+            i - 1
+        ));
     }
     body.push_str(&format!("--b{}\r\n\r\ninnermost\r\n", depth - 1));
     for i in (0..depth).rev() {
@@ -38,7 +43,8 @@ fn abuse_mime_13_nesting_and_part_count_are_capped() {
     let deep = nested(20_000);
     assert!(matches!(quick(|| check(&deep)), Err(Refusal::Complexity(_))));
     assert!(matches!(quick(|| parse(&deep)), Err(Refusal::Complexity(_))));
-    let many = mail("Content-Type: multipart/mixed; boundary=b\r\n", &"--b\r\n\r\n\r\n".repeat(1_000_000));
+    let many =
+        mail("Content-Type: multipart/mixed; boundary=b\r\n", &"--b\r\n\r\n\r\n".repeat(1_000_000));
     assert!(matches!(quick(|| check(&many)), Err(Refusal::Complexity(_))));
     let lines = mail("Content-Type: multipart/mixed; boundary=b\r\n", &"--x\r\n".repeat(1_000_000));
     assert!(quick(|| parse(&lines)).is_ok());
@@ -94,7 +100,10 @@ fn abuse_mime_14_malformed_nested_mails_terminate() {
 fn abuse_mime_15_parameters_are_capped() {
     let many: String = (0..200_000).map(|i| format!("; x*{i}=a")).collect();
     let folded = many.replace("; x*1000", ";\r\n x*1000");
-    for header in [format!("Content-Type: text/plain{many}\r\n"), format!("Content-Disposition: attachment{folded}\r\n")] {
+    for header in [
+        format!("Content-Type: text/plain{many}\r\n"),
+        format!("Content-Disposition: attachment{folded}\r\n"),
+    ] {
         assert!(quick(|| check(&mail(&header, "x"))).is_err());
     }
     let hundred: String = (0..101).map(|i| format!(";x*{i}=a")).collect();
@@ -114,20 +123,29 @@ fn abuse_mime_15_parameters_are_capped() {
 #[test]
 fn abuse_mime_17_contradictions_are_refused_with_the_reason() {
     let multipart = "Content-Type: multipart/mixed; boundary=b\r\n";
-    let nested_same = "--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n";
+    let nested_same =
+        "--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n";
     for (header, body, reason) in [
         ("From: eve@evil.test\r\n", "x", "From appears more than once"),
         ("from : eve@evil.test\r\n", "x", "From appears more than once"),
         ("Subject: other\r\n", "x", "Subject appears more than once"),
         ("Message-ID: <2@x>\r\n", "x", "Message-ID appears more than once"),
-        ("Content-Type: text/plain\r\nContent-Type: text/html\r\n", "x", "Content-Type appears more than once"),
+        (
+            "Content-Type: text/plain\r\nContent-Type: text/html\r\n",
+            "x",
+            "Content-Type appears more than once",
+        ),
         (
             "Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n",
             "x",
             "Content-Transfer-Encoding appears more than once",
         ),
         (multipart, nested_same, "two nested multiparts have the same boundary"),
-        ("Content-Type: multipart/mixed; boundary=a; boundary=b\r\n", "--a\r\n\r\nx", "two boundaries"),
+        (
+            "Content-Type: multipart/mixed; boundary=a; boundary=b\r\n",
+            "--a\r\n\r\nx",
+            "two boundaries",
+        ),
         (
             "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n",
             "--b\r\n\r\nx",
@@ -186,20 +204,26 @@ fn abuse_mime_20_what_no_person_wrote_is_not_an_answer() {
     let notice = b"From: bob@acme.test\r\nSubject: Automatic reply: Budget\r\n\r\nI am away.\r\n";
     assert!(matches!(parse(notice).expect("taken").kind, Kind::Automatic(_)));
     // The legitimate twins: a person's answer, one with an invitation as a file, one to a notice.
-    assert_eq!(parse(&mail("Auto-Submitted: no\r\n", "Yes.\r\n")).expect("taken").kind, Kind::Ordinary);
+    assert_eq!(
+        parse(&mail("Auto-Submitted: no\r\n", "Yes.\r\n")).expect("taken").kind,
+        Kind::Ordinary
+    );
     let file = mail(
         "Content-Type: multipart/mixed; boundary=b\r\n",
         "--b\r\n\r\nhere is the date\r\n--b\r\nContent-Type: text/calendar; method=REQUEST\r\nContent-Disposition: attachment; filename=date.ics\r\n\r\nBEGIN:VCALENDAR\r\n--b--\r\n",
     );
     let parsed = parse(&file).expect("taken");
     assert_eq!((parsed.kind, parsed.auto), (Kind::Ordinary, false));
-    let answer = b"From: bob@acme.test\r\nSubject: Re: Automatic reply: Budget\r\n\r\nThen on Monday.\r\n";
+    let answer =
+        b"From: bob@acme.test\r\nSubject: Re: Automatic reply: Budget\r\n\r\nThen on Monday.\r\n";
     assert_eq!(parse(answer).expect("taken").kind, Kind::Ordinary);
 }
 
 #[test]
 fn abuse_smtp_08_hops_and_own_loop_marks_are_seen() {
-    let hops = |n: usize| mail(&"Received: from a by b; Mon, 5 Jan 2026 10:00:00 +0000\r\n".repeat(n), "x");
+    let hops = |n: usize| {
+        mail(&"Received: from a by b; Mon, 5 Jan 2026 10:00:00 +0000\r\n".repeat(n), "x")
+    };
     let refusal = check(&hops(51)).expect_err("too many");
     assert_eq!(refusal, Refusal::Hops(51));
     assert_eq!((refusal.code(), refusal.enhanced()), (554, "5.4.6"));
@@ -211,7 +235,13 @@ fn abuse_smtp_08_hops_and_own_loop_marks_are_seen() {
 
 #[test]
 fn abuse_smtp_09_control_characters_in_a_header_are_refused() {
-    for bad in ["X-A: a\0b\r\n", "X-A: a\rBcc: c@x.test\r\n", "X-A: a\nBcc: c@x.test\r\n", "no field\r\n", "\u{e9}: x\r\n"] {
+    for bad in [
+        "X-A: a\0b\r\n",
+        "X-A: a\rBcc: c@x.test\r\n",
+        "X-A: a\nBcc: c@x.test\r\n",
+        "no field\r\n",
+        "\u{e9}: x\r\n",
+    ] {
         assert!(matches!(check(&mail(bad, "x")), Err(Refusal::Header(_))), "{bad:?}");
     }
     assert!(matches!(check(b" folded: first\r\n\r\n"), Err(Refusal::Header(_))));

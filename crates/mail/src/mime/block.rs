@@ -80,7 +80,8 @@ fn read(lines: &Lines<'_>, i: usize, mark: Option<Mark>) -> Option<Block> {
     }
     block.take(value);
     block.body = line;
-    let others = [Label::Date, Label::To, Label::Subject].iter().filter(|l| seen.contains(l)).count();
+    let others =
+        [Label::Date, Label::To, Label::Subject].iter().filter(|l| seen.contains(l)).count();
     let enough = if mark.is_some() { 1 } else { 2 };
     (seen.contains(&Label::From) && others >= enough).then_some(block)
 }
@@ -115,8 +116,12 @@ pub(crate) fn mailboxes(text: &str) -> Vec<Mailbox> {
     let mut rest = text;
     while let Some(at) = rest.find('@') {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
-        let start = rest[..at].rfind(|c: char| !is_part(c)).map_or(0, |i| i + rest[i..].chars().next().map_or(1, char::len_utf8));
-        let end = rest[at + 1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-')).map_or(rest.len(), |i| at + 1 + i);
+        let start = rest[..at]
+            .rfind(|c: char| !is_part(c))
+            .map_or(0, |i| i + rest[i..].chars().next().map_or(1, char::len_utf8));
+        let end = rest[at + 1..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-'))
+            .map_or(rest.len(), |i| at + 1 + i);
         let address = rest[start..end].trim_matches(['.', '\'', '*', '_']);
         let name = &rest[..start];
         rest = &rest[end..];
@@ -132,7 +137,10 @@ pub(crate) fn mailboxes(text: &str) -> Vec<Mailbox> {
         if out.len() == 200 {
             break;
         }
-        out.push(Mailbox { name: (!name.is_empty() && !name.contains('@')).then_some(name), email });
+        out.push(Mailbox {
+            name: (!name.is_empty() && !name.contains('@')).then_some(name),
+            email,
+        });
     }
     out
 }

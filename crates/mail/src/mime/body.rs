@@ -111,9 +111,11 @@ impl Reader<'_, '_> {
 
     fn leaf(&mut self, part: &Part<'_>, related: bool) {
         let disposition = part.value("Content-Disposition").and_then(disposition);
-        let attached = disposition.as_ref().is_some_and(|d| !d.c_type.eq_ignore_ascii_case("inline"));
+        let attached =
+            disposition.as_ref().is_some_and(|d| !d.c_type.eq_ignore_ascii_case("inline"));
         let named = file_name(part, disposition.as_ref());
-        let report = part.is_type("text", "rfc822-headers") || part.is_type("message", "delivery-status");
+        let report =
+            part.is_type("text", "rfc822-headers") || part.is_type("message", "delivery-status");
         // A multipart in which no part was found is shown as the text that it is.
         let broken = part.is_main("multipart");
         let plain = part.is_type("text", "plain") || broken;
@@ -131,16 +133,19 @@ impl Reader<'_, '_> {
         let media_type = part
             .content_type
             .as_ref()
-            .and_then(|t| filename::safe_media_type(&format!("{}/{}", t.c_type, t.c_subtype.as_deref()?)))
+            .and_then(|t| {
+                filename::safe_media_type(&format!("{}/{}", t.c_type, t.c_subtype.as_deref()?))
+            })
             .unwrap_or_else(|| "application/octet-stream".to_owned());
         let content_id = part.value("Content-ID").and_then(|v| values::ids(v, 1).pop());
-        let message = if media_type == "message/rfc822" || media_type == "message/global" {
-            parse::attached(&octets, self.depth + 1)
-        } else {
-            None
-        };
+        // Some programs attach a mail under no better type than its extension.
+        let extension = named.as_deref().and_then(|n| n.rsplit_once('.')).map_or("", |(_, e)| e);
+        let is_mail = matches!(media_type.as_str(), "message/rfc822" | "message/global")
+            || (media_type == "application/octet-stream" && extension.eq_ignore_ascii_case("eml"));
+        let message = if is_mail { parse::attached(&octets, self.depth + 1) } else { None };
         let name = named.unwrap_or_else(|| {
-            let stem = message.as_ref().map(|m| m.subject.trim()).filter(|s| !s.is_empty()).unwrap_or("");
+            let stem =
+                message.as_ref().map(|m| m.subject.trim()).filter(|s| !s.is_empty()).unwrap_or("");
             let stem = if stem.is_empty() { "attachment" } else { stem };
             format!("{stem}{}", filename::extension(&media_type))
         });
@@ -159,7 +164,9 @@ impl Reader<'_, '_> {
         });
         if let Some(message) = message {
             let attachment = self.files.attachments.len() - 1;
-            self.files.attached_messages.push(AttachedMessage { attachment, message: Box::new(message) });
+            self.files
+                .attached_messages
+                .push(AttachedMessage { attachment, message: Box::new(message) });
         }
     }
 }
@@ -184,7 +191,8 @@ fn disposition(value: &[u8]) -> Option<ContentType<'_>> {
 
 /// The name that the sender gave, from either field (RFC 2183 section 2.3), decoded.
 fn file_name(part: &Part<'_>, disposition: Option<&ContentType<'_>>) -> Option<String> {
-    let name = disposition.and_then(|d| d.attribute("filename")).or_else(|| part.parameter("name"))?;
+    let name =
+        disposition.and_then(|d| d.attribute("filename")).or_else(|| part.parameter("name"))?;
     let name = if name.contains("=?") {
         // RFC 2047 section 5 forbids encoded words in parameters; many programs write them.
         values::text(format!("{}\r\n", name.replace(['\r', '\n'], "")).as_bytes())

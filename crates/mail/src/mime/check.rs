@@ -17,7 +17,16 @@ pub const LOOP_FIELD: &str = "X-Isthmus-Loop";
 
 /// Fields that appear at most once (RFC 5322 section 3.6; RFC 2045 section 3 is checked with the parts).
 const ONCE: [&str; 10] = [
-    "From", "Sender", "Reply-To", "To", "Cc", "Message-ID", "In-Reply-To", "References", "Subject", "Date",
+    "From",
+    "Sender",
+    "Reply-To",
+    "To",
+    "Cc",
+    "Message-ID",
+    "In-Reply-To",
+    "References",
+    "Subject",
+    "Date",
 ];
 
 /// What a door needs to know of a mail before it takes it.

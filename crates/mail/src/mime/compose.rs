@@ -7,7 +7,10 @@ use bytes::Bytes;
 use isthmus_domain::{address::Email, clock::Millis};
 use mail_builder::{
     MessageBuilder,
-    headers::{address::Address, content_type::ContentType, date::Date, message_id::MessageId, raw::Raw, text::Text},
+    headers::{
+        address::Address, content_type::ContentType, date::Date, message_id::MessageId, raw::Raw,
+        text::Text,
+    },
     mime::{BodyPart, MimePart},
 };
 use sha2::{Digest, Sha256};
@@ -181,7 +184,10 @@ fn id(value: &str, what: &'static str) -> Result<(), ComposeError> {
 
 fn address(mailbox: &Mailbox) -> Address<'_> {
     // Quoted or encoded by the builder as RFC 5322 section 3.2.5 and RFC 2047 want it.
-    Address::new_address(mailbox.name.as_deref().filter(|n| !n.trim().is_empty()), mailbox.email.as_str())
+    Address::new_address(
+        mailbox.name.as_deref().filter(|n| !n.trim().is_empty()),
+        mailbox.email.as_str(),
+    )
 }
 
 fn clip(subject: &str) -> &str {
@@ -230,7 +236,10 @@ fn body(mail: &Outgoing) -> MimePart<'_> {
 }
 
 fn leaf<'x>(media_type: &'static str, text: String) -> MimePart<'x> {
-    MimePart::new(ContentType::new(media_type).attribute("charset", "utf-8"), BodyPart::Text(text.into()))
+    MimePart::new(
+        ContentType::new(media_type).attribute("charset", "utf-8"),
+        BodyPart::Text(text.into()),
+    )
 }
 
 fn attachment(file: &OutAttachment) -> MimePart<'_> {
@@ -258,7 +267,12 @@ fn base64_lines(data: &[u8]) -> Vec<u8> {
 
 /// A multipart whose boundary follows from the Message-ID; `=_` appears in no encoded content
 /// (RFC 2045 section 6.7).
-fn multipart<'x>(media_type: &'static str, mail: &Outgoing, level: &str, parts: Vec<MimePart<'x>>) -> MimePart<'x> {
+fn multipart<'x>(
+    media_type: &'static str,
+    mail: &Outgoing,
+    level: &str,
+    parts: Vec<MimePart<'x>>,
+) -> MimePart<'x> {
     let mut hash = Sha256::new();
     hash.update(mail.message_id.as_bytes());
     hash.update(level.as_bytes());

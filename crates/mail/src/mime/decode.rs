@@ -88,8 +88,10 @@ pub(crate) fn text(part: &Part<'_>) -> String {
 pub(crate) fn characters<'a>(octets: &'a [u8], charset: Option<&str>) -> Cow<'a, str> {
     let name = charset.unwrap_or("").trim().trim_matches('"').to_ascii_lowercase();
     // Mail marked as ASCII or not at all is UTF-8 in practice whenever it is valid UTF-8.
-    if matches!(name.as_str(), "" | "utf-8" | "utf8" | "us-ascii" | "ascii" | "unknown-8bit" | "default_charset")
-        && let Ok(text) = std::str::from_utf8(octets)
+    if matches!(
+        name.as_str(),
+        "" | "utf-8" | "utf8" | "us-ascii" | "ascii" | "unknown-8bit" | "default_charset"
+    ) && let Ok(text) = std::str::from_utf8(octets)
     {
         return text.into();
     }
@@ -119,7 +121,7 @@ pub(crate) fn tidy(text: &str) -> String {
             }
             '\n' | '\t' => out.push(c),
             '\u{c}' | '\u{b}' => out.push('\n'),
-            c if c.is_control() => {}
+            c if values::is_forbidden(c) => {}
             c => out.push(c),
         }
     }
@@ -166,7 +168,10 @@ mod tests {
 
     #[test]
     fn quoted_printable_is_read_with_its_mistakes() {
-        assert_eq!(quoted_printable(b"a=3Db =E2=82=AC=\r\n c  \r\n100% = x=ZZ"), "a=b € c\r\n100% = x=ZZ".as_bytes());
+        assert_eq!(
+            quoted_printable(b"a=3Db =E2=82=AC=\r\n c  \r\n100% = x=ZZ"),
+            "a=b € c\r\n100% = x=ZZ".as_bytes()
+        );
         assert_eq!(quoted_printable(b"a=3d="), b"a=");
     }
 
@@ -178,7 +183,8 @@ mod tests {
 
     #[test]
     fn flowed_lines_join_within_one_quote_depth() {
-        let text = "First line \nand its end.\n> quoted \n> goes on\n>> deeper \nown again\n-- \nAlice\n";
+        let text =
+            "First line \nand its end.\n> quoted \n> goes on\n>> deeper \nown again\n-- \nAlice\n";
         assert_eq!(
             unflow(text, false),
             "First line and its end.\n> quoted goes on\n>> deeper \nown again\n-- \nAlice\n"

@@ -14,7 +14,10 @@ const MAX_EXTENSION: usize = 16;
 #[must_use]
 pub fn safe_file_name(name: &str) -> String {
     // Only what follows the last separator was ever meant as the name.
-    let last = name.rsplit(['/', '\\']).find(|p| !p.trim_matches(['.', ' ', '\0']).is_empty()).unwrap_or("");
+    let last = name
+        .rsplit(['/', '\\'])
+        .find(|p| !p.trim_matches(['.', ' ', '\0']).is_empty())
+        .unwrap_or("");
     let mut out = String::with_capacity(last.len());
     for c in last.chars() {
         match c {
@@ -117,7 +120,10 @@ mod tests {
         let long = safe_file_name(&format!("{}.pdf", "é".repeat(300)));
         assert!(long.len() <= 120 && long.ends_with(".pdf"), "{long}");
         // The legitimate twin: an ordinary name stays as it is, whatever its language.
-        assert_eq!(safe_file_name("Jahresabschluß 2026 (final).pdf"), "Jahresabschluß 2026 (final).pdf");
+        assert_eq!(
+            safe_file_name("Jahresabschluß 2026 (final).pdf"),
+            "Jahresabschluß 2026 (final).pdf"
+        );
         assert_eq!(safe_file_name("報告書.xlsx"), "報告書.xlsx");
     }
 

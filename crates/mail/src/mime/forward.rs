@@ -42,7 +42,7 @@ fn from_attached(outer: &Outer<'_>, attached: &AttachedMessage) -> Forwarded {
     Forwarded {
         how: ForwardHow::AsAttachment,
         certain: true,
-        comment: outer.text.to_owned(),
+        comment: without_bare_signature(outer.text),
         from: Some(original.from.clone()),
         subject: Some(original.subject.clone()),
         date: original.date,
@@ -86,7 +86,11 @@ fn comment(above: &str) -> String {
     let pieces = quote::split(above, None);
     let text = quote::joined(above, &pieces, Piece::Text).unwrap_or_default();
     let text = text.trim_end_matches(|c: char| c == '_' || c.is_whitespace());
-    // A signature without any text above it stays a text there; here it is no comment.
+    without_bare_signature(text)
+}
+
+/// A signature without any text above it counts as text elsewhere; here it is no comment.
+fn without_bare_signature(text: &str) -> String {
     if text.starts_with("-- \n") || text == "--" { String::new() } else { text.trim().to_owned() }
 }
 

@@ -11,30 +11,75 @@ fn mail(subject: &str, kind: &str, body: &str) -> Parsed {
 }
 
 const TEXT: [(&str, &str, &str); 8] = [
-    ("Thunderbird", "Fwd: Budget 2027", "Approved, go ahead.\n\n\n-------- Forwarded Message --------\nSubject: \tBudget 2027\nDate: \tMon, 5 Jan 2026 10:00:00 +0100\nFrom: \tBob Miller <bob@acme.test>\nTo: \tAlice <alice@acme.test>, \n\tCarol <carol@x.test>\nCC: \tDave <dave@x.test>\n\n\n\nCan you approve 12,400 EUR?\n\nBob\n"),
-    ("Thunderbird, German", "Fwd: Budget 2027", "Approved, go ahead.\n\n-------- Weitergeleitete Nachricht --------\nBetreff: \tBudget 2027\nDatum: \tMon, 5 Jan 2026 10:00:00 +0100\nVon: \tBob Miller <bob@acme.test>\nAn: \tAlice <alice@acme.test>, Carol <carol@x.test>\nKopie (CC): \tDave <dave@x.test>\n\nCan you approve 12,400 EUR?\n\nBob\n"),
-    ("Gmail", "Fwd: Budget 2027", "Approved, go ahead.\n\n---------- Forwarded message ---------\nFrom: Bob Miller <bob@acme.test>\nDate: Mon, 5 Jan 2026 at 10:00\nSubject: Budget 2027\nTo: Alice <alice@acme.test>, <carol@x.test>\nCc: Dave <dave@x.test>\n\n\nCan you approve 12,400 EUR?\n\nBob\n"),
-    ("Gmail, German", "Fwd: Budget 2027", "Approved, go ahead.\n\n---------- Forwarded message ---------\nVon: Bob Miller <bob@acme.test>\nDate: Mo., 5. Jan. 2026 um 10:00 Uhr\nSubject: Budget 2027\nTo: Alice <alice@acme.test>, <carol@x.test>\nCc: <dave@x.test>\n\nCan you approve 12,400 EUR?\n\nBob\n"),
-    ("Outlook", "FW: Budget 2027", "Approved, go ahead.\n\nFrom: Bob Miller <bob@acme.test>\nSent: Monday, January 5, 2026 10:00 AM\nTo: Alice <alice@acme.test>; carol@x.test\nCc: Dave <dave@x.test>\nSubject: Budget 2027\nImportance: High\n\nCan you approve 12,400 EUR?\n\nBob\n"),
-    ("Outlook, German", "WG: Budget 2027", "Approved, go ahead.\n\n________________________________\nVon: Bob Miller <bob@acme.test<mailto:bob@acme.test>>\nGesendet: Montag, 5. Januar 2026 10:00\nAn: Alice <alice@acme.test>; carol@x.test\nCc: dave@x.test\nBetreff: Budget 2027\n\nCan you approve 12,400 EUR?\n\nBob\n"),
-    ("Apple Mail", "Fwd: Budget 2027", "Approved, go ahead.\n\nBegin forwarded message:\n\n> From: Bob Miller <bob@acme.test>\n> Subject: Budget 2027\n> Date: 5. January 2026 at 10:00:00 CET\n> To: Alice <alice@acme.test>, carol@x.test\n> Cc: dave@x.test\n> \n> Can you approve 12,400 EUR?\n> \n> Bob\n"),
-    ("Apple Mail, signed", "Fwd: Budget 2027", "Approved, go ahead.\n\n-- \nAlice\nAcme\n\nAnfang der weitergeleiteten Nachricht:\n\nVon: Bob Miller <bob@acme.test>\nBetreff: Budget 2027\nDatum: 5. Januar 2026 um 10:00:00 MEZ\nAn: Alice <alice@acme.test>, carol@x.test\nKopie: dave@x.test\n\nCan you approve 12,400 EUR?\n\nBob\n"),
+    (
+        "Thunderbird",
+        "Fwd: Budget 2027",
+        "Approved, go ahead.\n\n\n-------- Forwarded Message --------\nSubject: \tBudget 2027\nDate: \tMon, 5 Jan 2026 10:00:00 +0100\nFrom: \tBob Miller <bob@acme.test>\nTo: \tAlice <alice@acme.test>, \n\tCarol <carol@x.test>\nCC: \tDave <dave@x.test>\n\n\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
+    (
+        "Thunderbird, German",
+        "Fwd: Budget 2027",
+        "Approved, go ahead.\n\n-------- Weitergeleitete Nachricht --------\nBetreff: \tBudget 2027\nDatum: \tMon, 5 Jan 2026 10:00:00 +0100\nVon: \tBob Miller <bob@acme.test>\nAn: \tAlice <alice@acme.test>, Carol <carol@x.test>\nKopie (CC): \tDave <dave@x.test>\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
+    (
+        "Gmail",
+        "Fwd: Budget 2027",
+        "Approved, go ahead.\n\n---------- Forwarded message ---------\nFrom: Bob Miller <bob@acme.test>\nDate: Mon, 5 Jan 2026 at 10:00\nSubject: Budget 2027\nTo: Alice <alice@acme.test>, <carol@x.test>\nCc: Dave <dave@x.test>\n\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
+    (
+        "Gmail, German",
+        "Fwd: Budget 2027",
+        "Approved, go ahead.\n\n---------- Forwarded message ---------\nVon: Bob Miller <bob@acme.test>\nDate: Mo., 5. Jan. 2026 um 10:00 Uhr\nSubject: Budget 2027\nTo: Alice <alice@acme.test>, <carol@x.test>\nCc: <dave@x.test>\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
+    (
+        "Outlook",
+        "FW: Budget 2027",
+        "Approved, go ahead.\n\nFrom: Bob Miller <bob@acme.test>\nSent: Monday, January 5, 2026 10:00 AM\nTo: Alice <alice@acme.test>; carol@x.test\nCc: Dave <dave@x.test>\nSubject: Budget 2027\nImportance: High\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
+    (
+        "Outlook, German",
+        "WG: Budget 2027",
+        "Approved, go ahead.\n\n________________________________\nVon: Bob Miller <bob@acme.test<mailto:bob@acme.test>>\nGesendet: Montag, 5. Januar 2026 10:00\nAn: Alice <alice@acme.test>; carol@x.test\nCc: dave@x.test\nBetreff: Budget 2027\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
+    (
+        "Apple Mail",
+        "Fwd: Budget 2027",
+        "Approved, go ahead.\n\nBegin forwarded message:\n\n> From: Bob Miller <bob@acme.test>\n> Subject: Budget 2027\n> Date: 5. January 2026 at 10:00:00 CET\n> To: Alice <alice@acme.test>, carol@x.test\n> Cc: dave@x.test\n> \n> Can you approve 12,400 EUR?\n> \n> Bob\n",
+    ),
+    (
+        "Apple Mail, signed",
+        "Fwd: Budget 2027",
+        "Approved, go ahead.\n\n-- \nAlice\nAcme\n\nAnfang der weitergeleiteten Nachricht:\n\nVon: Bob Miller <bob@acme.test>\nBetreff: Budget 2027\nDatum: 5. Januar 2026 um 10:00:00 MEZ\nAn: Alice <alice@acme.test>, carol@x.test\nKopie: dave@x.test\n\nCan you approve 12,400 EUR?\n\nBob\n",
+    ),
 ];
 
 fn assert_forward(make: &str, parsed: &Parsed) {
-    let forwarded = parsed.forwarded.as_ref().unwrap_or_else(|| panic!("{make}: {}", parsed.full_text));
+    let forwarded =
+        parsed.forwarded.as_ref().unwrap_or_else(|| panic!("{make}: {}", parsed.full_text));
     assert_eq!(forwarded.how, ForwardHow::Inline, "{make}");
     assert!(!forwarded.certain, "{make}: only quoted text names the sender");
     assert_eq!(forwarded.comment, "Approved, go ahead.", "{make}");
     let from = forwarded.from.as_ref().expect(make);
-    assert_eq!((from.name.as_deref(), from.email.as_str()), (Some("Bob Miller"), "bob@acme.test"), "{make}");
+    assert_eq!(
+        (from.name.as_deref(), from.email.as_str()),
+        (Some("Bob Miller"), "bob@acme.test"),
+        "{make}"
+    );
     assert_eq!(forwarded.subject.as_deref(), Some("Budget 2027"), "{make}");
     let to: Vec<_> = forwarded.to.iter().map(|m| m.email.as_str()).collect();
     assert_eq!(to, ["alice@acme.test", "carol@x.test"], "{make}");
-    assert_eq!(forwarded.cc.iter().map(|m| m.email.as_str()).collect::<Vec<_>>(), ["dave@x.test"], "{make}");
+    assert_eq!(
+        forwarded.cc.iter().map(|m| m.email.as_str()).collect::<Vec<_>>(),
+        ["dave@x.test"],
+        "{make}"
+    );
     assert_eq!(forwarded.text, "Can you approve 12,400 EUR?\n\nBob", "{make}");
     assert_eq!(forwarded.message_id.as_deref(), Some("orig@x.test"), "{make}");
-    assert!(forwarded.date_text.as_ref().is_some_and(|d| d.contains("10:00")), "{make}: {:?}", forwarded.date_text);
+    assert!(
+        forwarded.date_text.as_ref().is_some_and(|d| d.contains("10:00")),
+        "{make}: {:?}",
+        forwarded.date_text
+    );
 }
 
 #[test]
@@ -66,9 +111,12 @@ fn inline_forwards_in_html_are_read() {
         <div><b>From: </b><span>Bob Miller &lt;<a href=\"mailto:bob@acme.test\">bob@acme.test</a>&gt;<br></span></div><div><b>Subject: </b>Budget 2027<br></div>\
         <div><b>Date: </b>5. January 2026 at 10:00:00 CET<br></div><div><b>To: </b>Alice &lt;alice@acme.test&gt;, carol@x.test<br></div><div><b>Cc: </b>dave@x.test<br></div><br>\
         <div>Can you approve 12,400 EUR?<br><br>Bob</div></blockquote></div>";
-    for (make, subject, body) in
-        [("Thunderbird", "Fwd: Budget 2027", thunderbird), ("Gmail", "Fwd: Budget 2027", gmail), ("Outlook", "FW: Budget 2027", outlook), ("Apple Mail", "Fwd: Budget 2027", apple)]
-    {
+    for (make, subject, body) in [
+        ("Thunderbird", "Fwd: Budget 2027", thunderbird),
+        ("Gmail", "Fwd: Budget 2027", gmail),
+        ("Outlook", "FW: Budget 2027", outlook),
+        ("Apple Mail", "Fwd: Budget 2027", apple),
+    ] {
         assert_forward(make, &mail(subject, "html", body));
     }
 }

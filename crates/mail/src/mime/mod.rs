@@ -41,7 +41,8 @@ pub use filename::{safe_file_name, safe_media_type};
 pub use html::{Sanitised, html_to_markdown, html_to_text, sanitise};
 pub use mbox::{ImLine, im_as_mail, write_mbox};
 pub use model::{
-    Action, AttachedMessage, Attachment, ForwardHow, Forwarded, Kind, Mailbox, Parsed, RecipientReport, Report,
+    Action, AttachedMessage, Attachment, ForwardHow, Forwarded, Kind, Mailbox, Parsed,
+    RecipientReport, Report,
 };
 pub use parse::parse;
 pub use refusal::Refusal;
@@ -51,5 +52,5 @@ pub use twin::text_to_html;
 /// Why a server before us called the mail bad, if one did; `None` also if the mail is malformed.
 #[must_use]
 pub fn upstream_verdict(raw: &[u8]) -> Option<String> {
-    structure::scan(raw).ok().and_then(|tree| kind::upstream_verdict(tree.root()))
+    structure::header(raw).ok().and_then(|root| kind::upstream_verdict(&root))
 }

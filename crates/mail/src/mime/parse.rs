@@ -43,7 +43,8 @@ fn at_depth(raw: &[u8], depth: usize) -> Result<Parsed, Refusal> {
     let bodies = body::read(&tree, depth);
     let texts = texts(&bodies);
     let references = references(root);
-    let in_reply_to = root.value("In-Reply-To").map(|v| values::ids(v, MAX_IN_REPLY_TO)).unwrap_or_default();
+    let in_reply_to =
+        root.value("In-Reply-To").map(|v| values::ids(v, MAX_IN_REPLY_TO)).unwrap_or_default();
     let original_id = root
         .value("X-Forwarded-Message-Id")
         .and_then(|v| values::ids(v, 1).pop())

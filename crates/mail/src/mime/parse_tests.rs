@@ -18,7 +18,10 @@ fn header_values_are_decoded() {
     assert_eq!(mail.from.name.as_deref(), Some("Björn Borg"));
     assert_eq!(mail.subject, "Grüße aus Köln");
     assert_eq!(mail.reply_to[0].name.as_deref(), Some("Borg, B."));
-    assert_eq!(mail.to.iter().map(|m| m.email.as_str()).collect::<Vec<_>>(), ["alice@acme.test", "carol@x.test", "dave@x.test"]);
+    assert_eq!(
+        mail.to.iter().map(|m| m.email.as_str()).collect::<Vec<_>>(),
+        ["alice@acme.test", "carol@x.test", "dave@x.test"]
+    );
     assert_eq!(mail.cc[0].name.as_deref(), Some("René"));
     assert_eq!(mail.date.map(|d| d.rfc3339()).as_deref(), Some("2026-01-05T09:00:00.000Z"));
     assert_eq!(mail.message_id.as_deref(), Some("m3@acme.test"));
@@ -59,7 +62,8 @@ fn text_html_inline_image_and_file_are_told_apart() {
     assert_eq!(mail.text, "Look at the pümp:\n[image: pump.png]");
     assert_eq!(mail.markdown.as_deref(), Some("Look at the **pümp**:[pump.png]"));
     assert!(mail.html.expect("has HTML").contains("cid:ii_1"));
-    let files: Vec<_> = mail.attachments.iter().map(|a| (a.name.as_str(), a.inline, a.data.len())).collect();
+    let files: Vec<_> =
+        mail.attachments.iter().map(|a| (a.name.as_str(), a.inline, a.data.len())).collect();
     assert_eq!(files, [("pump.png", true, 8), ("offer.pdf", false, 8)]);
     assert_eq!(mail.attachments[0].content_id.as_deref(), Some("ii_1"));
 }
@@ -88,11 +92,17 @@ fn apple_mail_text_around_a_file_stays_one_text() {
 
 #[test]
 fn a_mail_without_text_parts_or_boundaries_is_still_read() {
-    let only = parsed("From: a@b.test\nContent-Type: application/pdf\nContent-Disposition: attachment\n\nx\n");
+    let only = parsed(
+        "From: a@b.test\nContent-Type: application/pdf\nContent-Disposition: attachment\n\nx\n",
+    );
     assert_eq!((only.text.as_str(), only.attachments[0].name.as_str()), ("", "attachment.pdf"));
-    let broken = parsed("From: a@b.test\nContent-Type: multipart/mixed; boundary=nowhere\n\nplain after all\n");
+    let broken = parsed(
+        "From: a@b.test\nContent-Type: multipart/mixed; boundary=nowhere\n\nplain after all\n",
+    );
     assert_eq!(broken.text, "plain after all");
-    let cut = parsed("From: a@b.test\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nfirst\n--b\n\nsecond");
+    let cut = parsed(
+        "From: a@b.test\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nfirst\n--b\n\nsecond",
+    );
     assert_eq!(cut.text, "first\n\nsecond");
     assert_eq!(parsed("From: a@b.test\n").text, "");
 }
@@ -119,7 +129,10 @@ fn a_bounce_is_read_per_recipient() {
     assert_eq!((bob.action, bob.status.as_str()), (Action::Failed, "5.1.1"));
     assert_eq!(bob.recipient.as_ref().map(|e| e.as_str()), Some("bob@x.test"));
     assert_eq!(bob.diagnostic.as_deref(), Some("550 5.1.1 <bob@x.test>: no such    user here"));
-    assert_eq!((report.recipients[1].action, report.recipients[1].status.as_str()), (Action::Delayed, "4.4.1"));
+    assert_eq!(
+        (report.recipients[1].action, report.recipients[1].status.as_str()),
+        (Action::Delayed, "4.4.1")
+    );
     assert!(mail.auto);
     assert_eq!(mail.from.email.as_str(), "MAILER-DAEMON@unqualified.invalid");
 }
@@ -129,7 +142,12 @@ fn upstream_verdicts_are_believed_when_bad() {
     let verdict = |field: &str| parsed(&format!("From: a@b.test\n{field}\n\nx\n")).upstream_verdict;
     assert!(verdict("X-Spam-Flag: YES").is_some());
     assert!(verdict("X-Spam-Status: Yes, score=9.1").is_some());
-    assert!(verdict("Authentication-Results: mx.test; spf=pass; dmarc=fail (p=reject) header.from=b.test").is_some());
+    assert!(
+        verdict(
+            "Authentication-Results: mx.test; spf=pass; dmarc=fail (p=reject) header.from=b.test"
+        )
+        .is_some()
+    );
     assert!(verdict("Authentication-Results: mx.test; dmarc=fail (p=none)").is_none());
     assert!(verdict("Authentication-Results: mx.test; dmarc=pass").is_none());
     assert!(verdict("X-Spam-Flag: NO").is_none());

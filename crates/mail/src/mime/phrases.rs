@@ -14,23 +14,73 @@ pub(super) enum Label {
 }
 
 const LABELS: [(Label, &[&str]); 6] = [
-    (Label::From, &["from", "von", "de", "da", "van", "från", "fra", "od", "expéditeur", "absender"]),
+    (
+        Label::From,
+        &["from", "von", "de", "da", "van", "från", "fra", "od", "expéditeur", "absender"],
+    ),
     (
         Label::Date,
         &[
-            "sent", "date", "gesendet", "datum", "envoyé", "enviado", "enviado el", "fecha", "inviato", "data",
-            "verzonden", "skickat", "sendt", "dato", "envoyé le", "gesendet am", "wysłano",
+            "sent",
+            "date",
+            "gesendet",
+            "datum",
+            "envoyé",
+            "enviado",
+            "enviado el",
+            "fecha",
+            "inviato",
+            "data",
+            "verzonden",
+            "skickat",
+            "sendt",
+            "dato",
+            "envoyé le",
+            "gesendet am",
+            "wysłano",
         ],
     ),
-    (Label::To, &["to", "an", "à", "a", "para", "aan", "till", "til", "do", "destinataire", "empfänger"]),
+    (
+        Label::To,
+        &["to", "an", "à", "a", "para", "aan", "till", "til", "do", "destinataire", "empfänger"],
+    ),
     (Label::Cc, &["cc", "kopie", "kopie (cc)", "copie à", "copia"]),
-    (Label::Subject, &["subject", "betreff", "objet", "asunto", "oggetto", "assunto", "onderwerp", "ämne", "emne", "temat"]),
+    (
+        Label::Subject,
+        &[
+            "subject",
+            "betreff",
+            "objet",
+            "asunto",
+            "oggetto",
+            "assunto",
+            "onderwerp",
+            "ämne",
+            "emne",
+            "temat",
+        ],
+    ),
     (
         Label::Other,
         &[
-            "reply-to", "antwort an", "répondre à", "responder a", "importance", "wichtigkeit", "priority",
-            "attachments", "anlagen", "anhänge", "pièces jointes", "adjuntos", "bcc", "message-id", "resent-from",
-            "cci", "organisation", "organization",
+            "reply-to",
+            "antwort an",
+            "répondre à",
+            "responder a",
+            "importance",
+            "wichtigkeit",
+            "priority",
+            "attachments",
+            "anlagen",
+            "anhänge",
+            "pièces jointes",
+            "adjuntos",
+            "bcc",
+            "message-id",
+            "resent-from",
+            "cci",
+            "organisation",
+            "organization",
         ],
     ),
 ];
@@ -47,24 +97,48 @@ pub(super) fn labelled(line: &str) -> Option<(Label, &str)> {
 
 /// What stands between dashes above a forwarded mail.
 const FORWARD_MARKS: [&str; 14] = [
-    "forwarded message", "weitergeleitete nachricht", "message transféré", "message transmis",
-    "mensaje reenviado", "messaggio inoltrato", "mensagem encaminhada", "mensagem reencaminhada",
-    "doorgestuurd bericht", "vidarebefordrat meddelande", "videresendt meddelelse", "message réexpédié",
-    "weitergeleitete e-mail", "forwarded by",
+    "forwarded message",
+    "weitergeleitete nachricht",
+    "message transféré",
+    "message transmis",
+    "mensaje reenviado",
+    "messaggio inoltrato",
+    "mensagem encaminhada",
+    "mensagem reencaminhada",
+    "doorgestuurd bericht",
+    "vidarebefordrat meddelande",
+    "videresendt meddelelse",
+    "message réexpédié",
+    "weitergeleitete e-mail",
+    "forwarded by",
 ];
 
 /// What Apple Mail writes there, without dashes.
 const APPLE_FORWARD_MARKS: [&str; 8] = [
-    "begin forwarded message:", "anfang der weitergeleiteten nachricht:", "anfang der weitergeleiteten e-mail:",
-    "début du message réexpédié :", "début du message transféré :", "inicio del mensaje reenviado:",
-    "inizio messaggio inoltrato:", "begin doorgestuurd bericht:",
+    "begin forwarded message:",
+    "anfang der weitergeleiteten nachricht:",
+    "anfang der weitergeleiteten e-mail:",
+    "début du message réexpédié :",
+    "début du message transféré :",
+    "inicio del mensaje reenviado:",
+    "inizio messaggio inoltrato:",
+    "begin doorgestuurd bericht:",
 ];
 
 /// What stands between dashes above a quoted mail.
 const ORIGINAL_MARKS: [&str; 12] = [
-    "original message", "ursprüngliche nachricht", "originalnachricht", "original-nachricht",
-    "ursprüngliche e-mail", "message d'origine", "message original", "mensaje original",
-    "messaggio originale", "mensagem original", "oorspronkelijk bericht", "ursprungligt meddelande",
+    "original message",
+    "ursprüngliche nachricht",
+    "originalnachricht",
+    "original-nachricht",
+    "ursprüngliche e-mail",
+    "message d'origine",
+    "message original",
+    "mensaje original",
+    "messaggio originale",
+    "mensagem original",
+    "oorspronkelijk bericht",
+    "ursprungligt meddelande",
 ];
 
 /// The mark that a line is, if it is one.
@@ -129,7 +203,8 @@ pub(super) enum Attribution {
 pub(super) fn opens_attribution(line: &str) -> bool {
     ATTRIBUTIONS.iter().any(|(opener, _)| {
         line.get(..opener.len()).is_some_and(|start| {
-            start.eq_ignore_ascii_case(opener) || (!start.is_ascii() && start.to_lowercase() == *opener)
+            start.eq_ignore_ascii_case(opener)
+                || (!start.is_ascii() && start.to_lowercase() == *opener)
         })
     })
 }
@@ -144,7 +219,9 @@ pub(super) fn attribution(line: &str) -> Option<Attribution> {
     let body = lower.trim_end_matches(':').trim_end();
     let dated = body.bytes().filter(u8::is_ascii_digit).count() >= 3;
     for (opener, verbs) in ATTRIBUTIONS {
-        let Some(verb) = verbs.iter().find_map(|v| body.rfind(v).map(|at| at + v.len())) else { continue };
+        let Some(verb) = verbs.iter().find_map(|v| body.rfind(v).map(|at| at + v.len())) else {
+            continue;
+        };
         // German puts the name after the verb, with an address at most.
         let near_end = body.len() - verb <= 120;
         if near_end && body.starts_with(opener) && dated {
@@ -159,11 +236,28 @@ pub(super) fn attribution(line: &str) -> Option<Attribution> {
 
 /// Lines that phones and programs add below a text.
 const MOBILE: [&str; 22] = [
-    "sent from my ", "sent from mail for ", "sent from outlook for ", "get outlook for ", "sent via ",
-    "sent from yahoo", "sent with proton mail", "sent from proton mail", "sent from the all new ",
-    "von meinem ", "gesendet von ", "gesendet mit ", "outlook für ", "von iphone gesendet",
-    "envoyé de mon ", "envoyé depuis ", "télécharger outlook pour ", "enviado desde ", "obtener outlook para ",
-    "inviato da ", "verstuurd vanaf ", "enviado do meu ",
+    "sent from my ",
+    "sent from mail for ",
+    "sent from outlook for ",
+    "get outlook for ",
+    "sent via ",
+    "sent from yahoo",
+    "sent with proton mail",
+    "sent from proton mail",
+    "sent from the all new ",
+    "von meinem ",
+    "gesendet von ",
+    "gesendet mit ",
+    "outlook für ",
+    "von iphone gesendet",
+    "envoyé de mon ",
+    "envoyé depuis ",
+    "télécharger outlook pour ",
+    "enviado desde ",
+    "obtener outlook para ",
+    "inviato da ",
+    "verstuurd vanaf ",
+    "enviado do meu ",
 ];
 
 /// Whether a line is such a one.

@@ -138,7 +138,11 @@ fn full_quote(lines: &Lines<'_>, hint: Option<(usize, CutKind)>) -> usize {
     let hinted = match hint {
         Some((line, CutKind::Everything)) => line,
         // A quote whose markup shows it without marks (Yahoo).
-        Some((line, CutKind::Attribution)) if !(line..lines.len().min(line + 8)).any(|j| lines.is_quote(j)) => line,
+        Some((line, CutKind::Attribution))
+            if !(line..lines.len().min(line + 8)).any(|j| lines.is_quote(j)) =>
+        {
+            line
+        }
         _ => lines.len(),
     };
     let mut i = 0;
@@ -172,14 +176,20 @@ fn names_an_address(lines: &Lines<'_>, i: usize, n: usize) -> bool {
 }
 
 fn next_is_quote(lines: &Lines<'_>, from: usize) -> bool {
-    (from..lines.len().min(from + 3)).find(|&j| !lines.is_blank(j)).is_some_and(|j| lines.is_quote(j))
+    (from..lines.len().min(from + 3))
+        .find(|&j| !lines.is_blank(j))
+        .is_some_and(|j| lines.is_quote(j))
 }
 
 /// Outlook draws a rule above the block.
 fn with_rule_above(lines: &Lines<'_>, i: usize) -> usize {
     let above = (0..i).rev().take(3).find(|&j| !lines.is_blank(j));
     match above {
-        Some(j) if lines.get(j).trim().len() >= 5 && lines.get(j).trim().bytes().all(|b| b == b'_') => j,
+        Some(j)
+            if lines.get(j).trim().len() >= 5 && lines.get(j).trim().bytes().all(|b| b == b'_') =>
+        {
+            j
+        }
         _ => i,
     }
 }
@@ -211,16 +221,22 @@ fn attribution_lines(
 ) -> std::collections::HashSet<usize> {
     let mut found = std::collections::HashSet::new();
     for quote in (0..end).filter(|&i| lines.is_quote(i) && (i == 0 || !lines.is_quote(i - 1))) {
-        let Some(last) = (quote.saturating_sub(3)..quote).rev().find(|&j| !lines.is_blank(j)) else { continue };
+        let Some(last) = (quote.saturating_sub(3)..quote).rev().find(|&j| !lines.is_blank(j))
+        else {
+            continue;
+        };
         if lines.is_quote(last) {
             continue;
         }
         let first = last.saturating_sub(MAX_ATTRIBUTION - 1);
         let by_words = (first..=last).find(|&j| {
-            attribution_at(lines, j).is_some_and(|(kind, n)| j + n == last + 1 && (kind == Attribution::Full || n == 1))
+            attribution_at(lines, j)
+                .is_some_and(|(kind, n)| j + n == last + 1 && (kind == Attribution::Full || n == 1))
         });
         let by_markup = match hint {
-            Some((line, CutKind::Attribution)) if line <= last && last - line < MAX_ATTRIBUTION => Some(line),
+            Some((line, CutKind::Attribution)) if line <= last && last - line < MAX_ATTRIBUTION => {
+                Some(line)
+            }
             _ => None,
         };
         if let Some(start) = by_words.or(by_markup) {

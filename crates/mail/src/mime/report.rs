@@ -30,16 +30,20 @@ pub(crate) fn read(tree: &Tree<'_>) -> Option<Report> {
 
 /// Message-ID of the returned mail, whole or its header only (RFC 3462 section 3).
 fn returned_id(part: &Part<'_>) -> Option<String> {
-    let returned = ["rfc822", "global", "global-headers"].iter().any(|s| part.is_type("message", s))
-        || part.is_type("text", "rfc822-headers");
+    let returned =
+        ["rfc822", "global", "global-headers"].iter().any(|s| part.is_type("message", s))
+            || part.is_type("text", "rfc822-headers");
     if !returned {
         return None;
     }
     let octets = decode::octets(part);
-    let text = String::from_utf8_lossy(&octets[..octets.len().min(64 * 1024)]).replace("\r\n", "\n");
+    let text =
+        String::from_utf8_lossy(&octets[..octets.len().min(64 * 1024)]).replace("\r\n", "\n");
     let header = text.split("\n\n").next()?;
     let unfolded = header.replace("\n ", " ").replace("\n\t", " ");
-    let line = unfolded.lines().find(|l| l.get(..11).is_some_and(|n| n.eq_ignore_ascii_case("message-id:")))?;
+    let line = unfolded
+        .lines()
+        .find(|l| l.get(..11).is_some_and(|n| n.eq_ignore_ascii_case("message-id:")))?;
     values::ids(format!("{}\r\n", &line[11..]).as_bytes(), 1).pop()
 }
 
@@ -84,7 +88,8 @@ fn fields(text: &str) -> Report {
             original: value("Original-Recipient").and_then(|r| address(&r)),
             action,
             status: value("Status").map(|s| status(&s)).unwrap_or_default(),
-            diagnostic: value("Diagnostic-Code").map(|d| typed(&d).chars().take(MAX_DIAGNOSTIC).collect()),
+            diagnostic: value("Diagnostic-Code")
+                .map(|d| typed(&d).chars().take(MAX_DIAGNOSTIC).collect()),
         });
     }
     report
@@ -105,7 +110,9 @@ fn xtext(text: &str) -> String {
     let mut rest = text;
     while let Some(n) = rest.find('+') {
         out.push_str(&rest[..n]);
-        let code = rest.get(n + 1..n + 3).filter(|c| c.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)));
+        let code = rest
+            .get(n + 1..n + 3)
+            .filter(|c| c.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)));
         match code.and_then(|c| u8::from_str_radix(c, 16).ok()).filter(|b| (33..=126).contains(b)) {
             Some(b) => {
                 out.push(char::from(b));
@@ -123,7 +130,14 @@ fn xtext(text: &str) -> String {
 
 /// `5.1.1` of `5.1.1 (no such user)`.
 fn status(value: &str) -> String {
-    value.split_whitespace().next().unwrap_or("").chars().filter(|c| c.is_ascii_digit() || *c == '.').take(11).collect()
+    value
+        .split_whitespace()
+        .next()
+        .unwrap_or("")
+        .chars()
+        .filter(|c| c.is_ascii_digit() || *c == '.')
+        .take(11)
+        .collect()
 }
 
 fn action(value: &str) -> Option<Action> {

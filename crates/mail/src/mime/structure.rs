@@ -105,10 +105,17 @@ impl<'x> Tree<'x> {
 /// Takes a mail apart.
 pub(crate) fn scan(raw: &[u8]) -> Result<Tree<'_>, Refusal> {
     let (fields, start) = root_fields(raw)?;
-    let mut scanner = Scanner { raw, parts: Vec::new(), open: Vec::new(), by_boundary: HashMap::new() };
+    let mut scanner =
+        Scanner { raw, parts: Vec::new(), open: Vec::new(), by_boundary: HashMap::new() };
     scanner.begin(fields, start)?;
     scanner.run(start)?;
     Ok(Tree { parts: scanner.parts })
+}
+
+/// The mail itself without its parts, for those who only look at its fields.
+pub(crate) fn header(raw: &[u8]) -> Result<Part<'_>, Refusal> {
+    let (fields, start) = root_fields(raw)?;
+    Ok(Part { fields, content_type: None, body: &raw[start..], children: Vec::new() })
 }
 
 /// A multipart whose end was not seen yet.
@@ -117,7 +124,6 @@ struct Open {
     boundary: Vec<u8>,
     // The leaf or nested multipart that is being read, with the start of its body.
     child: Option<(usize, usize)>,
-
 }
 
 struct Scanner<'x> {
@@ -152,7 +158,9 @@ impl<'x> Scanner<'x> {
         self.parts.push(Part { fields, content_type, body, children: Vec::new() });
         if let Some(boundary) = boundary {
             if boundary.len() > MAX_BOUNDARY {
-                return Err(Refusal::Structure("a multipart boundary is longer than 200 characters"));
+                return Err(Refusal::Structure(
+                    "a multipart boundary is longer than 200 characters",
+                ));
             }
             if self.open.len() >= MAX_DEPTH {
                 return Err(Refusal::Complexity("its parts are nested more than 50 deep"));
@@ -266,7 +274,11 @@ fn root_fields(raw: &[u8]) -> Result<(Vec<Field<'_>>, usize), Refusal> {
             return Err(Refusal::Header("it holds a NUL character"));
         }
         if content.is_empty() {
-            return if fields.is_empty() { Err(Refusal::Header("there is none")) } else { Ok((fields, at)) };
+            return if fields.is_empty() {
+                Err(Refusal::Header("there is none"))
+            } else {
+                Ok((fields, at))
+            };
         }
         if at > MAX_HEADER {
             return Err(Refusal::HeaderSize("it is longer than 256 KiB"));

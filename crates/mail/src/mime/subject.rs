@@ -4,8 +4,29 @@ use super::model::Parsed;
 
 /// Prefixes that mail programs put before the subject of an answer or a forwarded mail.
 const PREFIXES: [&str; 23] = [
-    "re", "aw", "antw", "antwort", "sv", "vs", "r", "rif", "res", "odp", "ynt", // answers
-    "fwd", "fw", "wg", "tr", "rv", "i", "enc", "vl", "doorst", "vb", "pd", "weitergeleitet",
+    "re",
+    "aw",
+    "antw",
+    "antwort",
+    "sv",
+    "vs",
+    "r",
+    "rif",
+    "res",
+    "odp",
+    "ynt", // answers
+    "fwd",
+    "fw",
+    "wg",
+    "tr",
+    "rv",
+    "i",
+    "enc",
+    "vl",
+    "doorst",
+    "vb",
+    "pd",
+    "weitergeleitet",
 ];
 
 /// Prefixes that say "forwarded".
@@ -19,7 +40,8 @@ fn prefix(subject: &str) -> Option<(String, &str)> {
     let rest = subject[colon..].trim_start_matches([':', '：']);
     // RFC 5256 section 2.1: `Re[2]:`; some programs write `Re(2):` or `Re^2:`.
     let word = subject[..colon].trim_end();
-    let word = word.trim_end_matches(|c: char| c.is_ascii_digit() || "[]()^".contains(c)).trim_end();
+    let word =
+        word.trim_end_matches(|c: char| c.is_ascii_digit() || "[]()^".contains(c)).trim_end();
     let word = word.to_lowercase();
     PREFIXES.contains(&word.as_str()).then_some((word, rest))
 }

@@ -96,7 +96,11 @@ fn find_link(text: &str) -> Option<usize> {
 /// A link ends before blanks, brackets, and punctuation that belongs to the sentence.
 fn link_end(text: &str) -> usize {
     let end = text
-        .find(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | '`' | '|' | '{' | '}'))
+        .find(|c: char| {
+            c.is_whitespace()
+                || c.is_control()
+                || matches!(c, '<' | '>' | '"' | '`' | '|' | '{' | '}')
+        })
         .unwrap_or(text.len());
     let mut link = &text[..end];
     loop {
@@ -132,7 +136,9 @@ mod tests {
 
     #[test]
     fn the_twin_says_the_same() {
-        let html = text_to_html("Hi & bye\nsecond\n\n> quoted\n>> deeper\n\nsee https://x.test/a?b=1&c=(2). <b>");
+        let html = text_to_html(
+            "Hi & bye\nsecond\n\n> quoted\n>> deeper\n\nsee https://x.test/a?b=1&c=(2). <b>",
+        );
         assert!(html.starts_with("<p>Hi &amp; bye<br>\nsecond</p>\n"), "{html}");
         assert!(html.contains("<a href=\"https://x.test/a?b=1&amp;c=(2)\">"), "{html}");
         assert_eq!(html.matches("<blockquote").count(), 2);

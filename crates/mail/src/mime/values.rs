@@ -87,10 +87,13 @@ fn mailbox(addr: &Addr<'_>) -> Option<Mailbox> {
         Ok(email) => email,
         // A mail system that writes its own name without a domain means no other one; under
         // .invalid (RFC 2606 section 2) it can be shown, and is never anybody's.
-        Err(_) if !address.contains('@') => Email::parse(&format!("{}@unqualified.invalid", address.trim())).ok()?,
+        Err(_) if !address.contains('@') => {
+            Email::parse(&format!("{}@unqualified.invalid", address.trim())).ok()?
+        }
         Err(_) => return None,
     };
-    let name = addr.name.as_deref().map(|n| one_line(n).trim().to_owned()).filter(|n| !n.is_empty());
+    let name =
+        addr.name.as_deref().map(|n| one_line(n).trim().to_owned()).filter(|n| !n.is_empty());
     Some(Mailbox { name, email })
 }
 
@@ -117,13 +120,19 @@ pub(crate) fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Whether a character must not be passed on: control characters, and the two that neither XML
+/// (1.0 section 2.2) nor Unicode knows.
+pub(crate) fn is_forbidden(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
 /// Line breaks become spaces; control characters and direction overrides go.
 pub(crate) fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' | '\u{2028}' | '\u{2029}' => out.push(' '),
-            c if c.is_control() || is_bidi_control(c) => {}
+            c if is_forbidden(c) || is_bidi_control(c) => {}
             c => out.push(c),
         }
     }

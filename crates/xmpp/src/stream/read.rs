@@ -69,4 +69,13 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         }?;
         if read == 0 { Err(Lost::Closed) } else { Ok(()) }
     }
+
+    /// Reads on for a moment after an error was written: a socket that is closed with unread
+    /// octets takes the error back.
+    pub(crate) async fn drain(&mut self) {
+        let mut nothing = [0; 16 * 1024];
+        let drain = async { while matches!(self.socket.read(&mut nothing).await, Ok(1..)) {} };
+        // Whoever never stops writing has had the time to read.
+        drop(timeout(Duration::from_millis(500), drain).await);
+    }
 }

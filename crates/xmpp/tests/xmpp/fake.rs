@@ -66,8 +66,8 @@ impl Fake {
     }
 
     /// Writes without minding that the component hangs up.
-    pub(crate) async fn try_write(&mut self, text: &str) -> bool {
-        self.socket.write_all(text.as_bytes()).await.is_ok()
+    pub(crate) async fn try_write(&mut self, text: &str) {
+        drop(self.socket.write_all(text.as_bytes()).await);
     }
 
     /// The next stanza; pings of the component to itself come back to it.
@@ -88,6 +88,15 @@ impl Fake {
     pub(crate) async fn idle(&mut self, time: Duration) {
         let nothing = timeout(time, self.stanza()).await;
         assert!(nothing.is_err(), "the component said {nothing:?}");
+    }
+
+    /// Reads until nothing more comes for so long, and counts.
+    pub(crate) async fn octets_until_quiet(&mut self, quiet: Duration) -> usize {
+        let (mut bytes, mut sum) = (vec![0; 64 * 1024], self.text.len());
+        while let Ok(read) = timeout(quiet, self.socket.read(&mut bytes)).await {
+            sum += read.expect("the component writes");
+        }
+        sum
     }
 
     async fn any_stanza(&mut self) -> String {

@@ -211,14 +211,15 @@ async fn server_ejabberd_is_killed() {
 async fn subscription_outlives_us(kind: XmppKind) {
     let (server, mut net) = start(kind).await;
     let mut client = SlixmppPeer::new(server.client("bob").await);
+    let is = |(told, wanted)| assert_eq!(told, wanted);
     let presence = |wanted: Presence| {
         move |event| match event {
-            Event::Presence { presence, .. } => Some(assert_eq!(presence, wanted)),
+            Event::Presence { presence, .. } => Some((presence, wanted)),
             _ => None,
         }
     };
     net.network.watch(DOMAIN, &bob(), "To know when.").await;
-    net.event(presence(Presence::Available)).await;
+    is(net.event(presence(Presence::Available)).await);
     net.network.stop().await;
     client.client.go_offline().await;
     // Until the server has worked through it.
@@ -228,12 +229,12 @@ async fn subscription_outlives_us(kind: XmppKind) {
     net.session(true).await;
     client.client.command(json!({"do": "accept_all", "on": false})).await;
     net.network.watch(DOMAIN, &bob(), "To know when.").await;
-    net.event(presence(Presence::Unavailable)).await;
+    is(net.event(presence(Presence::Unavailable)).await);
     client.client.go_online().await;
-    net.event(presence(Presence::Available)).await;
+    is(net.event(presence(Presence::Available)).await);
     // Taken back: nobody can tell any more.
     client.client.command(json!({"do": "deny", "to": DOMAIN})).await;
-    net.event(presence(Presence::Unknown)).await;
+    is(net.event(presence(Presence::Unknown)).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isthmus_im::{ImNetwork, Presence, SendError, Sent};
+use isthmus_im::{Event, ImNetwork, OutFile, OutMessage, Presence, SendError, Sent};
 use isthmus_xmpp::{Confirm, XmppConfig};
 use tokio::time::Instant;
 
@@ -223,9 +223,80 @@ async fn no_more_is_written_than_the_server_can_work_through_in_time() {
             async move { network.send(message(&format!("m{n}"), &"x".repeat(4_000))).await },
         );
     }
-    let mut read = 0;
-    while tokio::time::timeout(Duration::from_millis(300), fake.stanza()).await.is_ok() {
-        read += 1;
+    let read = fake.octets_until_quiet(Duration::from_secs(1)).await;
+    assert!((200_000..800_000).contains(&read), "{read} octets of 2 MB were written unconfirmed");
+}
+
+#[tokio::test]
+async fn stopping_lets_a_message_that_is_being_committed_have_its_receipt() {
+    let server = FakeServer::start().await;
+    let mut net = Net::serve(config(&server)).await;
+    let mut fake = server.session().await;
+    net.session(true).await;
+    fake.write(&format!(
+        "<message from='bob@chat.test/p' to='{DOMAIN}' id='late' type='chat'><body>1</body>\
+         <request xmlns='urn:xmpp:receipts'/></message>"
+    ))
+    .await;
+    let acknowledge = net.event(|event| match event {
+        Event::Message(_, acknowledge) => Some(acknowledge),
+        _ => None,
+    });
+    let acknowledge = acknowledge.await;
+    let network = net.network.clone();
+    let stopping = tokio::spawn(async move { network.stop().await });
+    fake.idle(Duration::from_millis(100)).await;
+    let result = net.network.send(message("m", "x")).await;
+    assert!(matches!(result, Err(SendError::NotConnected(_))), "{result:?}");
+    acknowledge.send(Ok(())).expect("it waits");
+    assert!(fake.stanza().await.contains("<received xmlns='urn:xmpp:receipts' id='late'/>"));
+    assert_eq!(fake.stanza().await, "</stream:stream>");
+    drop(fake);
+    stopping.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_uploaded_the_link_is_sent_and_nobody_is_asked_again() {
+    let server = FakeServer::start().await;
+    let mut net = Net::serve(config(&server)).await;
+    let mut fake = server.session().await;
+    net.session(true).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.txt");
+    std::fs::write(&path, "hello").expect("written");
+    let with_file = |id: &str| OutMessage {
+        files: vec![OutFile {
+            name: "a.txt".to_owned(),
+            media_type: "text/plain".to_owned(),
+            size: 5,
+            path: path.clone(),
+            link: "https://bridge.test/f?a&b".to_owned(),
+        }],
+        ..message(id, "See this")
+    };
+    let network = net.network.clone();
+    let (first, second) = (with_file("u1"), with_file("u2"));
+    let sending =
+        tokio::spawn(async move { (network.send(first).await, network.send(second).await) });
+    for server in ["acme.test", "chat.test"] {
+        let asked = fake.stanza().await;
+        assert!(
+            asked.contains(&format!("to='{server}'")) && asked.contains("disco#items"),
+            "{asked}"
+        );
+        let id =
+            asked.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).expect("an id");
+        // Only who was asked may answer.
+        let answer = |from| format!("<iq type='error' id='{id}' from='{from}' to='{DOMAIN}'/>");
+        fake.write(&(answer("eve.test") + &answer(server))).await;
     }
-    assert!((60..200).contains(&read), "{read} messages of 500 were written unconfirmed");
+    for id in ["u1", "u2"] {
+        assert!(fake.stanza().await.contains(&format!("id='{id}'")));
+        let file = fake.stanza().await;
+        assert!(file.contains(&format!("id='{id}-f1'")), "{file}");
+        assert!(file.contains("<body>https://bridge.test/f?a&amp;b</body>"), "{file}");
+    }
+    fake.idle(Duration::from_millis(50)).await;
+    let (first, second) = sending.await.expect("no panic");
+    assert!(first.is_ok() && second.is_ok());
 }

@@ -3,7 +3,7 @@
 use isthmus_domain::ids::OutboundId;
 
 use super::{MINUTE, NOW, Typed, ago, frame, member, party};
-use crate::pages::{Who, chat::*, decide::*, dev_mail::*, error::*, message::*, open::*, words::*};
+use crate::pages::{Who, chat::*, confirm::*, decide::*, dev_mail::*, error::*, message::*, open::*, words::*};
 
 pub(crate) fn opens(t: Typed<'_>) -> Vec<OpenView> {
     let hidden = || t("b…@customer.test");
@@ -49,6 +49,23 @@ pub(crate) fn decides(t: Typed<'_>) -> Vec<DecideView> {
     .collect()
 }
 
+pub(crate) fn confirms(t: Typed<'_>) -> Vec<ConfirmView> {
+    [
+        ConfirmState::Open {
+            kind: ConfirmKind::Forward,
+            from: party(t, "Bob Builder", "bob@customer.test"),
+            subject: t("Offer for the pump"),
+            excerpt: t("Please go ahead."),
+            expires: NOW.plus_ms(220 * MINUTE),
+        },
+        ConfirmState::Done,
+        ConfirmState::Over,
+    ]
+    .into_iter()
+    .map(|state| ConfirmView { frame: frame(Who::Visitor), token: t("0tok"), state })
+    .collect()
+}
+
 pub(crate) fn error(t: Typed<'_>) -> ErrorView {
     ErrorView {
         frame: member(t),
@@ -90,7 +107,7 @@ pub(crate) fn dev_mail(t: Typed<'_>) -> DevMailView {
             ("Message-ID".to_owned(), t("<out_0123456789@bridge.acme.test>")),
         ],
         text: t(
-            "Bob is not reachable by chat right now.\n\n  → Keep trying until he is back (for 3 days)\n    http://127.0.0.1:8080/decide/0abc?action=retry\n  → Send it as an email instead\n    http://127.0.0.1:8080/decide/0abc?action=email\n\nIf you do nothing, we ask again.",
+            "Bob is not reachable by chat right now.\n\n  → Keep trying until he is back (for 3 days)\n    http://127.0.0.1:8080/d/0abc\n  → Send it as an email instead\n    http://127.0.0.1:8080/d/0abd\n\nIf you do nothing, we ask again.",
         ),
         html: Html::Available,
         files: vec![DevFile { name: t("history.txt"), size: 4_211 }],
@@ -129,17 +146,13 @@ pub(crate) fn chat(t: Typed<'_>) -> ChatView {
     let mut offer = said(
         "3",
         Author::Other,
-        "Approved, go ahead.\n\n↩ Re: Budget 2027 (your mail, today 14:02)\n> Can you approve 12,400 EUR for the pump?\n📎 offer.pdf · 48 kB · http://127.0.0.1:8080/f/0abc\n3 earlier messages: http://127.0.0.1:8080/open/0abc · !email answers by mail · !help",
+        "Approved, go ahead.\n\n↩ Re: Budget 2027 (your mail, today 14:02)\n> Can you approve 12,400 EUR for the pump?\n📎 offer.pdf · 48 kB · http://127.0.0.1:8080/f/0abc\n3 earlier messages: http://127.0.0.1:8080/c/0abc · !email answers by mail · !help",
         4,
     );
     offer.files = vec![ChatFile { name: t("offer.pdf"), size: 48_211, path: t("/f/0abc") }];
     ChatView {
         frame: frame(Who::Chatter { name: t("Bob Builder"), address: t("web:bob@customer.test") }),
         showing: Showing::Online,
-        requests: vec![(
-            t("bridge.acme.test"),
-            t("So that people at Acme know when you can be reached by chat."),
-        )],
         contacts: vec![
             contact("alice@acme.test", "Alice (acme.test)", "Approved, go ahead.", 4, 1),
             contact("bridge", "Isthmus (acme.test)", "Is this you? Answer 1.", 90, 0),
@@ -168,7 +181,6 @@ pub(crate) fn chat(t: Typed<'_>) -> ChatView {
 pub(crate) fn chat_empty(t: Typed<'_>) -> ChatView {
     let mut view = chat(t);
     view.contacts.clear();
-    view.requests.clear();
     view.thread = None;
     view.showing = Showing::Away;
     view

@@ -202,7 +202,7 @@ impl Writer {
                 '\u{a0}' | '\u{2028}' | '\u{2029}' | '\n' => self.out.push(' '),
                 // Soft hyphens and zero-width spaces pad the preview texts of newsletters.
                 '\u{ad}' | '\u{200b}' | '\u{200c}' | '\u{feff}' | '\u{34f}' => {}
-                c if c.is_control() && c != '\t' => {}
+                c if is_forbidden(c) => {}
                 c => self.out.push(c),
             }
         }
@@ -306,7 +306,8 @@ impl Writer {
         }
         self.imply_end(tag);
         // Outlook's paragraphs have no space between them.
-        let tight = tag.name() == "p" && attribute(attributes, "class").is_some_and(|c| c.starts_with("Mso"));
+        let tight = tag.name() == "p"
+            && attribute(attributes, "class").is_some_and(|c| c.starts_with("Mso"));
         if tight {
             self.block(1);
         } else {
@@ -419,7 +420,8 @@ impl Writer {
         };
         if implied {
             self.close(top);
-            if matches!(tag.name(), "li" | "tr") && self.stack.last().is_some_and(|e| e.tag == tag) {
+            if matches!(tag.name(), "li" | "tr") && self.stack.last().is_some_and(|e| e.tag == tag)
+            {
                 self.close(tag);
             }
         }
@@ -435,10 +437,13 @@ impl Writer {
             return;
         }
         match tag.name() {
-            "p" | "blockquote" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "pre" | "dl" | "figure" => self.block(2),
+            "p" | "blockquote" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "pre" | "dl"
+            | "figure" => self.block(2),
             "ul" | "ol" => self.block(if self.lists.is_empty() { 2 } else { 1 }),
-            "table" | "div" | "tr" | "li" | "dt" | "dd" | "section" | "article" | "header" | "footer" | "main"
-            | "nav" | "aside" | "center" | "address" | "caption" => self.block(1),
+            "table" | "div" | "tr" | "li" | "dt" | "dd" | "section" | "article" | "header"
+            | "footer" | "main" | "nav" | "aside" | "center" | "address" | "caption" => {
+                self.block(1)
+            }
             "td" | "th" => self.cell = true,
             _ => {}
         }
@@ -464,7 +469,8 @@ impl Writer {
         push_decoded(&mut target, attribute(attributes, "href").unwrap_or("").trim());
         target.retain(|c| !c.is_control() && !c.is_whitespace() && c != '<' && c != '>');
         let lower = target.get(..8.min(target.len())).unwrap_or("").to_ascii_lowercase();
-        if ["http://", "https://", "mailto:", "tel:", "xmpp:"].iter().any(|s| lower.starts_with(s)) {
+        if ["http://", "https://", "mailto:", "tel:", "xmpp:"].iter().any(|s| lower.starts_with(s))
+        {
             self.link = Some(Link { target, start: None });
         }
     }
@@ -472,9 +478,15 @@ impl Writer {
     fn end_link(&mut self) {
         let Some(link) = self.link.take() else { return };
         let Some(start) = link.start else { return };
-        let label = self.out.get(start..).unwrap_or("").trim_matches(['*', '_', '~', '`', ' ']).to_owned();
-        let shown = link.target.strip_prefix("mailto:").or(link.target.strip_prefix("tel:")).unwrap_or(&link.target);
-        let shown = shown.split('?').next().filter(|_| link.target.starts_with("mailto:")).unwrap_or(shown);
+        let label =
+            self.out.get(start..).unwrap_or("").trim_matches(['*', '_', '~', '`', ' ']).to_owned();
+        let shown = link
+            .target
+            .strip_prefix("mailto:")
+            .or(link.target.strip_prefix("tel:"))
+            .unwrap_or(&link.target);
+        let shown =
+            shown.split('?').next().filter(|_| link.target.starts_with("mailto:")).unwrap_or(shown);
         let bare = |t: &str| {
             let t = t.strip_prefix("https://").or(t.strip_prefix("http://")).unwrap_or(t);
             t.trim_end_matches('/').to_ascii_lowercase()
@@ -485,7 +497,8 @@ impl Writer {
         self.close_marks();
         if self.flavour == Flavour::Markdown && !label.contains('\n') {
             self.out.insert(start, '[');
-            self.out.push_str(&format!("]({})", link.target.replace('(', "%28").replace(')', "%29")));
+            self.out
+                .push_str(&format!("]({})", link.target.replace('(', "%28").replace(')', "%29")));
         } else {
             self.out.push_str(&format!(" <{shown}>"));
         }
@@ -499,13 +512,16 @@ impl Writer {
         let class = attribute(attributes, "class").unwrap_or("");
         let id = attribute(attributes, "id").unwrap_or("");
         let style = attribute(attributes, "style").unwrap_or("");
-        let attribution = ["gmail_quote", "gmail_attr", "moz-cite-prefix", "yahoo_quoted", "protonmail_quote"];
-        let everything = ["appendonsend", "divRplyFwdMsg", "mail-editor-reference-message-container"];
+        let attribution =
+            ["gmail_quote", "gmail_attr", "moz-cite-prefix", "yahoo_quoted", "protonmail_quote"];
+        let everything =
+            ["appendonsend", "divRplyFwdMsg", "mail-editor-reference-message-container"];
         let outlook_line = ["border-top:solid #e1e1e1", "border-top:solid #b5c4df"];
         if class.split_whitespace().any(|c| attribution.contains(&c)) {
             self.cut_due = Some(CutKind::Attribution);
         } else if everything.contains(&id)
-            || (style.len() < 200 && outlook_line.iter().any(|l| style.to_ascii_lowercase().contains(l)))
+            || (style.len() < 200
+                && outlook_line.iter().any(|l| style.to_ascii_lowercase().contains(l)))
         {
             self.cut_due = Some(CutKind::Everything);
         }
@@ -532,6 +548,13 @@ fn is_hidden(style: &str) -> bool {
     if style.len() < 12 {
         return false;
     }
-    let style: String = style.chars().take(2_000).filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
-    style.contains("display:none") || style.contains("mso-hide:all") || style.contains("visibility:hidden")
+    let style: String = style
+        .chars()
+        .take(2_000)
+        .filter(|c| !c.is_whitespace())
+        .collect::<String>()
+        .to_ascii_lowercase();
+    style.contains("display:none")
+        || style.contains("mso-hide:all")
+        || style.contains("visibility:hidden")
 }

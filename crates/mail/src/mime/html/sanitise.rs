@@ -13,9 +13,28 @@ const MAX_TREE: usize = 768 * 1024;
 
 /// Style properties that can neither fetch nor cover anything.
 const STYLES: [&str; 22] = [
-    "background-color", "border", "border-bottom", "border-color", "border-left", "border-right", "border-top",
-    "color", "display", "font-family", "font-size", "font-style", "font-weight", "line-height", "margin",
-    "margin-left", "padding", "text-align", "text-decoration", "vertical-align", "white-space", "width",
+    "background-color",
+    "border",
+    "border-bottom",
+    "border-color",
+    "border-left",
+    "border-right",
+    "border-top",
+    "color",
+    "display",
+    "font-family",
+    "font-size",
+    "font-style",
+    "font-weight",
+    "line-height",
+    "margin",
+    "margin-left",
+    "padding",
+    "text-align",
+    "text-decoration",
+    "vertical-align",
+    "white-space",
+    "width",
 ];
 
 /// HTML made harmless.

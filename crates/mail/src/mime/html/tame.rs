@@ -7,7 +7,10 @@
 
 use std::sync::LazyLock;
 
-use super::{sanitise::is_within_the_mail, tokens::{TAGS, Tag, Token, Tokens, attributes}};
+use super::{
+    sanitise::is_within_the_mail,
+    tokens::{TAGS, Tag, Token, Tokens, attributes},
+};
 
 /// Elements within elements; nested layout tables of real newsletters need about 60.
 const MAX_DEPTH: usize = 120;
@@ -22,8 +25,24 @@ const MAX_ATTRIBUTE: usize = 512;
 
 /// Attributes that are passed on.
 const ATTRIBUTES: [&str; 18] = [
-    "align", "alt", "bgcolor", "border", "cellpadding", "cellspacing", "class", "color", "colspan", "dir",
-    "height", "href", "id", "rowspan", "src", "style", "title", "width",
+    "align",
+    "alt",
+    "bgcolor",
+    "border",
+    "cellpadding",
+    "cellspacing",
+    "class",
+    "color",
+    "colspan",
+    "dir",
+    "height",
+    "href",
+    "id",
+    "rowspan",
+    "src",
+    "style",
+    "title",
+    "width",
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -50,9 +69,8 @@ static RULES: LazyLock<[Rule; TAGS.len()]> = LazyLock::new(|| TAGS.map(rule));
 
 fn rule(name: &str) -> Rule {
     let role = match name {
-        "a" | "b" | "big" | "code" | "em" | "font" | "i" | "s" | "small" | "strike" | "strong" | "tt" | "u" => {
-            Role::Formatting
-        }
+        "a" | "b" | "big" | "code" | "em" | "font" | "i" | "s" | "small" | "strike" | "strong"
+        | "tt" | "u" => Role::Formatting,
         "td" | "th" | "caption" | "table" => Role::Barrier,
         "abbr" | "del" | "ins" | "mark" | "q" | "samp" | "span" | "sub" | "sup" => Role::Inline,
         _ => Role::Block,
@@ -67,7 +85,9 @@ fn rule(name: &str) -> Rule {
         }
         _ => (&[], &[]),
     };
-    let set = |names: &[&str]| names.iter().filter_map(|n| Tag::named(n)).fold(0, |set, t| set | 1 << t.0);
+    let set = |names: &[&str]| {
+        names.iter().filter_map(|n| Tag::named(n)).fold(0, |set, t| set | 1 << t.0)
+    };
     Rule { role, ends: set(ends), stops: set(stops) }
 }
 
@@ -90,7 +110,13 @@ pub(super) struct Tame {
 
 /// The document within the bounds; text is never lost.
 pub(super) fn tame(html: &str) -> Tame {
-    let mut out = Tamer { out: String::with_capacity(html.len() + 64), stack: Vec::new(), formatting: 0, break_due: false, remote_images: 0 };
+    let mut out = Tamer {
+        out: String::with_capacity(html.len() + 64),
+        stack: Vec::new(),
+        formatting: 0,
+        break_due: false,
+        remote_images: 0,
+    };
     for token in Tokens::new(html) {
         match token {
             Token::Text(text) => out.text(text),
@@ -163,7 +189,8 @@ impl Tamer {
 
     /// Ends formatting elements that were open over too many blocks.
     fn count_block(&mut self) {
-        let scope = self.stack.iter().rposition(|e| matches!(e.role, Role::Barrier)).map_or(0, |i| i + 1);
+        let scope =
+            self.stack.iter().rposition(|e| matches!(e.role, Role::Barrier)).map_or(0, |i| i + 1);
         let mut at = self.stack.len();
         while at > scope {
             at -= 1;
@@ -226,7 +253,8 @@ impl Tamer {
             Role::Formatting => self.formatting -= 1,
             Role::Barrier => {
                 // The list of what is reopened is cleared up to a cell or table's marker.
-                self.formatting -= self.stack.drain(at..).filter(|e| e.role == Role::Formatting).count();
+                self.formatting -=
+                    self.stack.drain(at..).filter(|e| e.role == Role::Formatting).count();
             }
             Role::Block | Role::Inline => {
                 let mut index = 0;
@@ -243,11 +271,17 @@ impl Tamer {
         self.out.push_str(tag.name());
         let mut seen = [false; ATTRIBUTES.len()];
         for (name, value) in attributes(text) {
-            let Some(i) = ATTRIBUTES.iter().position(|a| a.eq_ignore_ascii_case(name)) else { continue };
-            let most = if matches!(ATTRIBUTES[i], "href" | "src") { MAX_URL } else { MAX_ATTRIBUTE };
+            let Some(i) = ATTRIBUTES.iter().position(|a| a.eq_ignore_ascii_case(name)) else {
+                continue;
+            };
+            let most =
+                if matches!(ATTRIBUTES[i], "href" | "src") { MAX_URL } else { MAX_ATTRIBUTE };
             // Formatting elements may be reopened often: they carry no more than they need.
             let wanted = role(tag) != Role::Formatting
-                || matches!((tag.name(), ATTRIBUTES[i]), ("a", "href" | "title" | "style") | ("font", "color"));
+                || matches!(
+                    (tag.name(), ATTRIBUTES[i]),
+                    ("a", "href" | "title" | "style") | ("font", "color")
+                );
             if seen[i] || !wanted || value.len() > most {
                 continue;
             }

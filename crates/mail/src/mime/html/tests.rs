@@ -1,6 +1,8 @@
 //! What HTML mails become.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 
@@ -20,7 +22,8 @@ fn links_lists_and_emphasis_become_markdown() {
 
 #[test]
 fn a_link_that_shows_its_target_is_written_once() {
-    let html = "<a href=\"https://x.test/\">x.test</a> <a href=mailto:bob@acme.test>bob@acme.test</a>";
+    let html =
+        "<a href=\"https://x.test/\">x.test</a> <a href=mailto:bob@acme.test>bob@acme.test</a>";
     assert_eq!(html_to_text(html), "x.test bob@acme.test");
     assert_eq!(html_to_text("<a href='javascript:alert(1)'>click</a>"), "click");
 }
@@ -52,7 +55,11 @@ fn broken_html_loses_no_text() {
         ("a<br", "a<br"),
         ("&unknown; &#x41; &amp", "&unknown; A &amp"),
     ] {
-        assert_eq!(html_to_text(html).replace("\n\n", "\n"), want.replace("\n\n", "\n"), "{html:?}");
+        assert_eq!(
+            html_to_text(html).replace("\n\n", "\n"),
+            want.replace("\n\n", "\n"),
+            "{html:?}"
+        );
     }
 }
 
@@ -63,12 +70,27 @@ fn sanitised_html_is_inert() {
         <a href='javascript:x'>a</a><a href='https://x.test'>b</a><form><input></form>\
         <iframe src=//x></iframe><svg onload=x><p>in</p></svg></p>";
     let safe = sanitise(html);
-    for bad in ["onclick", "script", "position", "url(", "t.test", "javascript", "form", "iframe", "svg", "onload"] {
+    for bad in [
+        "onclick",
+        "script",
+        "position",
+        "url(",
+        "t.test",
+        "javascript",
+        "form",
+        "iframe",
+        "svg",
+        "onload",
+    ] {
         assert!(!safe.html.contains(bad), "{bad} in {}", safe.html);
     }
     assert_eq!(safe.remote_images, 1);
     assert!(safe.html.contains("cid:logo@x") && safe.html.contains("color:red"), "{}", safe.html);
-    assert!(safe.html.contains("href=\"https://x.test\"") && safe.html.contains("noopener"), "{}", safe.html);
+    assert!(
+        safe.html.contains("href=\"https://x.test\"") && safe.html.contains("noopener"),
+        "{}",
+        safe.html
+    );
 }
 
 /// Shapes that are quadratic or worse for a tree builder, each about half a megabyte.
@@ -78,17 +100,35 @@ fn bombs() -> Vec<(&'static str, String)> {
         ("nested divs", many("<div>", 100_000)),
         ("nested divs with text", format!("{}x", many("<div>x", 80_000))),
         ("nested tables", many("<table><tr><td>", 30_000)),
-        ("formatting over blocks", format!("{}{}", "<b class=a><i>".repeat(200), many("<p>x", 150_000))),
-        ("distinct formatting", (0..25_000 / SHRINK).map(|i| format!("<font color=c{i}><p>x")).collect()),
-        ("formatting closed over blocks", (0..25_000 / SHRINK).map(|i| format!("<p><b title={i}>x</p>")).collect()),
+        (
+            "formatting over blocks",
+            format!("{}{}", "<b class=a><i>".repeat(200), many("<p>x", 150_000)),
+        ),
+        (
+            "distinct formatting",
+            (0..25_000 / SHRINK).map(|i| format!("<font color=c{i}><p>x")).collect(),
+        ),
+        (
+            "formatting closed over blocks",
+            (0..25_000 / SHRINK).map(|i| format!("<p><b title={i}>x</p>")).collect(),
+        ),
         ("formatting behind a cell", many("<b><table><tr><td></b></table>x", 30_000)),
         ("inline closed over blocks", many("<span><div></span>x", 50_000)),
-        ("attributes", format!("<div {}>x", (0..150_000).map(|i| format!("a{i} ")).collect::<String>())),
-        ("stray end tags", format!("<p><table><td>{}{}", many("<span>", 110), many("</p>", 200_000))),
+        (
+            "attributes",
+            format!("<div {}>x", (0..150_000).map(|i| format!("a{i} ")).collect::<String>()),
+        ),
+        (
+            "stray end tags",
+            format!("<p><table><td>{}{}", many("<span>", 110), many("</p>", 200_000)),
+        ),
         ("unclosed quotes", many("<a =\">", 150_000)),
         ("unclosed comments", many("<!--", 200_000)),
         ("bare angle brackets", many("<", 800_000)),
-        ("links over blocks", format!("<a href=https://{}>{}", "x".repeat(2_000), many("<p>x", 100_000))),
+        (
+            "links over blocks",
+            format!("<a href=https://{}>{}", "x".repeat(2_000), many("<p>x", 100_000)),
+        ),
         ("lists", many("<ul><li>", 100_000)),
         ("quotes", many("<blockquote>x", 60_000)),
         ("entities", many("&amp", 200_000)),
@@ -121,7 +161,8 @@ fn abuse_mime_16_nested_html_is_cut_in_depth() {
     }
 
     // The legitimate twin: a newsletter's layout tables, 30 deep, keep their structure.
-    let newsletter = format!("{}Offer{}", "<table><tr><td>".repeat(30), "</td></tr></table>".repeat(30));
+    let newsletter =
+        format!("{}Offer{}", "<table><tr><td>".repeat(30), "</td></tr></table>".repeat(30));
     let safe = sanitise(&newsletter).html;
     assert_eq!(safe.matches("<table>").count(), 30);
     assert_eq!(html_to_text(&newsletter), "Offer");

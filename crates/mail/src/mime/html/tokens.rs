@@ -5,16 +5,75 @@ use memchr::{memchr, memchr2, memmem};
 
 /// The elements that anything is done with, sorted; all others are read as if they were absent.
 pub(super) const TAGS: [&str; 63] = [
-    "a", "abbr", "address", "article", "aside", "b", "big", "blockquote", "body", "br", "caption", "center",
-    "code", "col", "colgroup", "dd", "del", "div", "dl", "dt", "em", "figure", "font", "footer", "h1", "h2",
-    "h3", "h4", "h5", "h6", "header", "hr", "i", "img", "ins", "li", "main", "mark", "nav", "ol", "p", "pre",
-    "q", "s", "samp", "section", "small", "span", "strike", "strong", "sub", "sup", "table", "tbody", "td",
-    "tfoot", "th", "thead", "tr", "tt", "u", "ul", "wbr",
+    "a",
+    "abbr",
+    "address",
+    "article",
+    "aside",
+    "b",
+    "big",
+    "blockquote",
+    "body",
+    "br",
+    "caption",
+    "center",
+    "code",
+    "col",
+    "colgroup",
+    "dd",
+    "del",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "figure",
+    "font",
+    "footer",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "li",
+    "main",
+    "mark",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "samp",
+    "section",
+    "small",
+    "span",
+    "strike",
+    "strong",
+    "sub",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+    "wbr",
 ];
 
 /// Elements whose content is not shown as text (HTML 13.2.5: raw text and RCDATA).
-const SILENT: [&str; 10] =
-    ["iframe", "noembed", "noframes", "object", "script", "style", "svg", "template", "title", "xmp"];
+const SILENT: [&str; 10] = [
+    "iframe", "noembed", "noframes", "object", "script", "style", "svg", "template", "title", "xmp",
+];
 
 /// An index into [`TAGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +127,14 @@ pub(super) struct Tokens<'x> {
 
 impl<'x> Tokens<'x> {
     pub(super) fn new(html: &'x str) -> Self {
-        Self { html, at: 0, no_double_quote: false, no_single_quote: false, no_comment_end: false, last: ("", None) }
+        Self {
+            html,
+            at: 0,
+            no_double_quote: false,
+            no_single_quote: false,
+            no_comment_end: false,
+            last: ("", None),
+        }
     }
 
     /// Where a tag that starts before `from` ends: the position of its `>`.
@@ -165,15 +231,20 @@ impl<'x> Iterator for Tokens<'x> {
                     return Some(Token::Text(&self.html[start..]));
                 };
                 let inner = &self.html[name_start..end];
-                let name_end =
-                    inner.find(|c: char| c.is_ascii_whitespace() || c == '/').unwrap_or(inner.len());
+                let name_end = inner
+                    .find(|c: char| c.is_ascii_whitespace() || c == '/')
+                    .unwrap_or(inner.len());
                 let (name, attributes) = inner.split_at(name_end);
                 self.at = end + 1;
                 if self.last.0 != name {
                     self.last = (name, Tag::named(name));
                 }
                 if let Some(tag) = self.last.1 {
-                    return Some(if close { Token::Close(tag) } else { Token::Open(tag, attributes) });
+                    return Some(if close {
+                        Token::Close(tag)
+                    } else {
+                        Token::Open(tag, attributes)
+                    });
                 }
                 let silent = SILENT.iter().find(|s| s.eq_ignore_ascii_case(name));
                 if let (Some(silent), false) = (silent, close || attributes.ends_with('/')) {
@@ -190,9 +261,12 @@ impl<'x> Iterator for Tokens<'x> {
             }
             // A `<` that starts nothing is text, up to the next one that starts something.
             let starts = |&i: &usize| {
-                bytes.get(i + 1).is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'/' | b'!' | b'?'))
+                bytes
+                    .get(i + 1)
+                    .is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'/' | b'!' | b'?'))
             };
-            let next = memchr::memchr_iter(b'<', &bytes[start + 1..]).map(|n| start + 1 + n).find(starts);
+            let next =
+                memchr::memchr_iter(b'<', &bytes[start + 1..]).map(|n| start + 1 + n).find(starts);
             self.at = next.unwrap_or(bytes.len());
             return Some(Token::Text(&self.html[start..self.at]));
         }
@@ -208,7 +282,9 @@ pub(super) fn attributes(text: &str) -> impl Iterator<Item = (&str, &str)> {
         if rest.is_empty() {
             return None;
         }
-        let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '=' || c == '/').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_ascii_whitespace() || c == '=' || c == '/')
+            .unwrap_or(rest.len());
         let name = &rest[..end];
         rest = rest[end..].trim_start();
         let Some(after) = rest.strip_prefix('=') else { return Some((name, "")) };
@@ -250,7 +326,11 @@ pub(super) fn push_decoded(out: &mut String, text: &str) {
         match length {
             Some(length) if window[length] == b';' && length > 0 => {
                 let before = out.len();
-                mail_parser::decoders::html::add_html_token(out, &rest.as_bytes()[..length + 2], false);
+                mail_parser::decoders::html::add_html_token(
+                    out,
+                    &rest.as_bytes()[..length + 2],
+                    false,
+                );
                 if out[before..].contains('\0') {
                     out.truncate(before);
                 }
