@@ -124,6 +124,8 @@ impl Isthmus {
         command.extend([binary().into_os_string(), "serve".into()]);
         let mut spec = ServerSpec::new("isthmus", folder.path(), command);
         spec.without = Some("ISTHMUS__");
+        // Logs are read by people and by tests, not by terminals.
+        spec.env.push(("NO_COLOR".into(), "1".into()));
         spec.env.clone_from(&env);
         Self { server: Server::start(spec), http, smtp, env, folder }
     }

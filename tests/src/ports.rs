@@ -29,7 +29,9 @@ impl Port {
         // Processes start at different places, so that they rarely meet.
         let seed = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT))
             .expect("smaller than COUNT");
-        let folder = std::env::temp_dir().join("isthmus-ports");
+        // One folder for each user: nobody can open the lock of somebody else.
+        let user = rustix::process::geteuid().as_raw();
+        let folder = std::env::temp_dir().join(format!("isthmus-ports-{user}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
         for _ in 0..COUNT {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ const LOG_LINES: usize = 80;
 /// A user's test cannot kill what root runs. So root's shell waits for the end of its
 /// standard input, which is ours to close and closes by itself when the test dies, and then
 /// kills the group.
-const GUARD: &str = r#"setsid "$@" & group=$!; cat >/dev/null; kill -KILL -- "-$group"; wait"#;
+const GUARD: &str = r#"setsid "$@" & group=$!; cat >/dev/null; kill -s KILL -- "-$group"; wait"#;
 
 /// Whether the test itself runs as root.
 pub(crate) fn is_root() -> bool {
@@ -110,14 +110,16 @@ impl Server {
             .expect("the log file of a server can be opened");
         let same_log = log.try_clone().expect("a file handle can be doubled");
         let guarded = spec.needs_root && !is_root();
-        let wrapper: &[&str] = if guarded {
-            &["sudo", "-n", "--preserve-env", "--", "sh", "-c", GUARD, "guard"]
+        let program = if guarded { "sudo" } else { "setpriv" };
+        let mut command = std::process::Command::new(program);
+        if guarded {
+            // sudo passes on no environment by itself.
+            let env = spec.env.iter().map(|(key, value)| format!("{key}={value}"));
+            command.args(["-n", "--", "env"]).args(env).args(["sh", "-c", GUARD, "guard"]);
         } else {
-            &["setpriv", "--pdeathsig", "KILL", "--"]
-        };
-        let mut command = std::process::Command::new(wrapper[0]);
+            command.args(["--pdeathsig", "KILL", "--"]);
+        }
         command
-            .args(&wrapper[1..])
             .args(&spec.command)
             .current_dir(&spec.folder)
             .stdin(if guarded { Stdio::piped() } else { Stdio::null() })
@@ -132,7 +134,7 @@ impl Server {
         command.envs(spec.env.iter().cloned());
         match command.spawn() {
             Ok(child) => self.child = Some(child),
-            Err(e) => panic!("{} could not be started through {}: {e}", spec.name, wrapper[0]),
+            Err(e) => panic!("{} could not be started through {program}: {e}", spec.name),
         }
     }
 

@@ -1,10 +1,13 @@
 //! A raw SMTP client: sends exactly the bytes it is given, and reads replies.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 /// How long a reply may take.
@@ -52,6 +55,31 @@ impl SmtpClient {
         let mut this = Self::connect_silent(server).await;
         let _ = this.reply().await.expect(220);
         this
+    }
+
+    /// Connects from another loopback address, as a server that is trusted differently, and
+    /// reads the greeting.
+    ///
+    /// # Panics
+    /// When that address is not ours, nobody listens, or the greeting is not 220.
+    pub async fn connect_from(source: IpAddr, server: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket can be made");
+        socket.bind((source, 0).into()).unwrap_or_else(|e| panic!("{source} is not ours: {e}"));
+        let stream = socket.connect(server).await;
+        let stream = stream.unwrap_or_else(|e| panic!("no SMTP server at {server}: {e}"));
+        let mut this = Self { stream: BufReader::new(stream) };
+        let _ = this.reply().await.expect(220);
+        this
+    }
+
+    /// Connects to a server that may be away.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn try_connect(server: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Connects and reads nothing.

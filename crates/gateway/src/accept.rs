@@ -31,11 +31,7 @@ impl Gateway {
     /// The row of a new transaction, admitted: this version admits whatever the doors let in.
     pub fn transaction<P: Serialize>(&self, new: NewTransaction<'_, P>) -> rows::Transaction {
         let now = self.clock.now();
-        let id: String = match &new.dedupe {
-            // A repetition after a lost answer carries the same id.
-            Some(mark) => TransactionId::derived(now, &[new.tenant.as_bytes(), mark.as_bytes()]).into(),
-            None => TransactionId::new(now, &self.chance).into(),
-        };
+        let id: String = TransactionId::new(now, &self.chance).into();
         rows::Transaction {
             id,
             tenant_id: new.tenant.to_owned(),

@@ -95,7 +95,7 @@ async fn watch(gateway: &Gateway, domain: &str, im: &str) {
     }
 }
 
-async fn signal(gateway: &Gateway, event: Event, messages: &mut Vec<(InMessage, Answer)>) {
+async fn signal(gateway: &Arc<Gateway>, event: Event, messages: &mut Vec<(InMessage, Answer)>) {
     let signals = &gateway.signals;
     match event {
         Event::Receipt { from, id, .. } => {
@@ -116,7 +116,9 @@ async fn signal(gateway: &Gateway, event: Event, messages: &mut Vec<(InMessage, 
         Event::Session { bridge_domain, up } => {
             tracing::info!(bridge.domain = %bridge_domain, up, "An IM session changed");
             if up {
-                rewatch(gateway, &bridge_domain).await;
+                // Beside this task, which has to keep taking events for the sessions to move on.
+                let (gateway, domain) = (Arc::clone(gateway), bridge_domain.clone());
+                tokio::spawn(async move { rewatch(&gateway, &domain).await });
                 signals.send(Signal::Up { network: "xmpp".into(), bridge_domain }).await;
             }
         }

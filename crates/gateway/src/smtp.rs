@@ -171,7 +171,7 @@ impl Door {
         match self.gateway.accept(set, carried).await {
             Ok(()) => {}
             // The peer did not hear our first 250: it is the same mail again.
-            Err(error) if error.is_duplicate() => return Ok(format!("{id} is here already")),
+            Err(error) if error.is_duplicate() => return Ok("the same mail, which is here already".into()),
             Err(error) => return Err(failed(error)),
         }
         failpoint::hit("smtp.after_commit");

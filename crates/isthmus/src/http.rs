@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Arc};
 
 use actix_web::{App, HttpServer, dev::Server, middleware, web};
 use anyhow::Result;
-use isthmus_gateway::Gateway;
+use isthmus_gateway::{Gateway, api};
 
 /// Threads that serve HTTP; the machine's other work has its own.
 const WORKERS: usize = 2;
@@ -19,7 +19,7 @@ pub fn start(listener: TcpListener, gateway: Arc<Gateway>) -> Result<Server> {
         App::new()
             .app_data(gateway.clone())
             .wrap(middleware::Compress::default())
-            .route("/readyz", web::get().to(|| async { "ok" }))
+            .configure(api::configure)
     })
     .workers(WORKERS)
     .disable_signals()

@@ -89,6 +89,8 @@ fn main() -> ExitCode {
     if let Ok(name) = std::env::var("ISTHMUS_FAILPOINT") {
         isthmus_domain::failpoint::arm(name);
     }
+    // One TLS stack for everything; it is only an error to choose twice.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -71,6 +71,8 @@ pub(crate) struct Batch<'r> {
     talks: HashMap<String, Talk>,
     called: HashMap<(String, String), Vec<Known>>,
     last: HashMap<(String, String), String>,
+    /// Conversations that this batch opened: nothing of them is in the database yet.
+    fresh: std::collections::HashSet<String>,
 }
 
 /// A message that is known by its Message-ID.
@@ -95,6 +97,7 @@ impl<'r> Batch<'r> {
             talks: HashMap::new(),
             called: HashMap::new(),
             last: HashMap::new(),
+            fresh: std::collections::HashSet::new(),
         }
     }
 
@@ -229,8 +232,14 @@ impl<'r> Batch<'r> {
             });
         }
         let talk = Talk { row, people };
+        self.fresh.insert(talk.row.id.clone());
         self.put_talk(talk.clone());
         talk
+    }
+
+    /// Whether this batch opened the conversation, so that no look-up can find anything.
+    pub(crate) fn is_fresh(&self, conversation: &str) -> bool {
+        self.fresh.contains(conversation)
     }
 
     /// Writes a conversation and its participants, and remembers them for the rest of the batch.

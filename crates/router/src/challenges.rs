@@ -17,8 +17,11 @@ impl Batch<'_> {
         transaction: &rows::Transaction,
         challenge: Challenge,
     ) -> Result<Outcome, StoreError> {
-        let mapping = self.router.store.of(&tenant.tenant.id).mapping(&challenge.mapping_id).await?;
-        let Some(mapping) = mapping else { return Ok(Outcome::refused("there is no such address")) };
+        let mapping =
+            self.router.store.of(&tenant.tenant.id).mapping(&challenge.mapping_id).await?;
+        let Some(mapping) = mapping else {
+            return Ok(Outcome::refused("there is no such address"));
+        };
         match mapping.state.as_str() {
             "verified" => return Ok(Outcome::refused("the address is verified already")),
             "revoked" => return Ok(Outcome::refused("the address was revoked")),

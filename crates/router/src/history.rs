@@ -51,8 +51,12 @@ impl Batch<'_> {
         person: &str,
         before_seq: i64,
     ) -> Result<Vec<rows::Message>, StoreError> {
-        let scope = self.router.store.of(&talk.row.tenant_id);
-        let mut all = scope.messages(&talk.row.id, Some(before_seq), LOOK_BACK).await?;
+        let mut all = if self.is_fresh(&talk.row.id) {
+            Vec::new()
+        } else {
+            let scope = self.router.store.of(&talk.row.tenant_id);
+            scope.messages(&talk.row.id, Some(before_seq), LOOK_BACK).await?
+        };
         // What this batch is about to write counts as written.
         for message in &self.plan.set.once_messages {
             let known = all.iter().any(|m| m.id == message.id);

@@ -121,9 +121,6 @@ impl Batch<'_> {
             let report = report.clone();
             return self.bounce(tenant, transaction, &mail, &incoming, &report).await;
         }
-        let mut thread = mime::thread_keys(&incoming.parsed);
-        thread.extend(incoming.parsed.message_id.clone());
-        self.prefetch(&tenant.tenant.id, &thread).await?;
         let mut outcome = Outcome::Done;
         for rcpt in &mail.rcpts {
             let this = if rcpt.domain() == tenant.tenant.bridge_domain {

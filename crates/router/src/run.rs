@@ -295,6 +295,21 @@ impl Loop {
         let router = Arc::clone(&self.router);
         let mut batch = Batch::new(&router, &self.seq);
         let mut failed = None;
+        // One look-up for the threads of all mails of a tenant.
+        let mut threads: std::collections::HashMap<&str, Vec<String>> = std::collections::HashMap::new();
+        for (row, ready) in &prepared {
+            if let Ready::Mail(mail) = ready {
+                let parsed = &mail.1.parsed;
+                let ids = threads.entry(row.tenant_id.as_str()).or_default();
+                ids.extend(isthmus_mail::mime::thread_keys(parsed));
+                ids.extend(parsed.message_id.clone());
+            }
+        }
+        for (tenant, ids) in threads {
+            if let Err(error) = batch.prefetch(tenant, &ids).await {
+                tracing::error!(%error, "Threads cannot be looked up");
+            }
+        }
         for (row, ready) in prepared {
             ids.push(row.id.clone());
             if failed.is_none()

@@ -180,6 +180,7 @@ impl Batch<'_> {
         });
         let waiting = match in_batch {
             Some(earlier) => Some(earlier.clone()),
+            None if self.is_fresh(&row.conversation_id) => None,
             None => {
                 let scope = self.router.store.of(&row.tenant_id);
                 let waiting = scope.waiting_in(&row.conversation_id).await?;

@@ -40,8 +40,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("isthmus-mail", &["sea-orm", "sqlx", "actix-web", "lapin", "redis"]),
     ("isthmus-xmpp", &["sea-orm", "sqlx", "actix-web", "lapin", "redis"]),
     ("isthmus-queue", &["sea-orm", "sqlx", "actix-web"]),
-    ("isthmus-store", &["actix-web", "lapin", "redis", "lettre", "tokio-xmpp"]),
-    ("isthmus-router", &["actix-web", "tokio-xmpp"]),
+    ("isthmus-store", &["actix-web", "lapin", "redis", "lettre"]),
+    ("isthmus-router", &["actix-web"]),
 ];
 
 /// Packages by others that only these of ours may name.
@@ -50,8 +50,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("sea-orm-migration", &["isthmus-store", "isthmus-migrations"]),
     ("sqlx", &["isthmus-store"]),
     ("object_store", &["isthmus-store"]),
-    ("tokio-xmpp", &["isthmus-xmpp"]),
-    ("xmpp-parsers", &["isthmus-xmpp"]),
+    ("rxml", &["isthmus-xmpp"]),
     ("minidom", &["isthmus-xmpp"]),
     ("lettre", &["isthmus-mail"]),
     ("smtp-proto", &["isthmus-mail"]),

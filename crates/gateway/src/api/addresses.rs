@@ -50,7 +50,11 @@ fn email_of(ctx: &Ctx, id: &str) -> Result<String, Problem> {
 }
 
 fn mapping_of<'a>(ctx: &'a Ctx, email: &str, id: &str) -> Result<&'a rows::Mapping, Problem> {
-    ctx.tenant.mappings(email).iter().find(|m| m.id == id).ok_or_else(|| Problem::new(Code::NotFound))
+    ctx.tenant
+        .mappings(email)
+        .iter()
+        .find(|m| m.id == id)
+        .ok_or_else(|| Problem::new(Code::NotFound))
 }
 
 /// Whether this address may be claimed for this person.
@@ -60,14 +64,21 @@ fn mapping_of<'a>(ctx: &'a Ctx, email: &str, id: &str) -> Result<&'a rows::Mappi
 pub(super) fn may_claim(ctx: &Ctx, email: &str, im: &ImAddress) -> Result<(), Problem> {
     let network = im.network();
     if !NETWORKS.contains(&network) && !ctx.gateway.networks.contains_key(network) {
-        return Err(Problem::with(Code::Invalid, format!("im: there is no network called {network}.")));
+        return Err(Problem::with(
+            Code::Invalid,
+            format!("im: there is no network called {network}."),
+        ));
     }
     let own = ctx.tenant.mappings(email);
     if let Some(there) = own.iter().find(|m| m.im == im.as_str()) {
-        return Err(Problem::with(Code::Exists, format!("{im} is known for {email}.")).and("id", there.id.as_str()));
+        return Err(Problem::with(Code::Exists, format!("{im} is known for {email}."))
+            .and("id", there.id.as_str()));
     }
     if own.len() >= MOST {
-        return Err(Problem::with(Code::Invalid, format!("{email} has {MOST} IM addresses; revoke one first.")));
+        return Err(Problem::with(
+            Code::Invalid,
+            format!("{email} has {MOST} IM addresses; revoke one first."),
+        ));
     }
     if ctx.tenant.by_im(im.as_str()).is_some_and(|m| m.email != email) {
         return Err(Problem::new(Code::AddressTaken));
@@ -118,7 +129,8 @@ pub(super) async fn add(
     };
     let new: New = body::parse(&body.octets)?;
     let email = email_of(&ctx, &id)?;
-    let im = ImAddress::parse(&new.im).map_err(|e| Problem::with(Code::Invalid, format!("im: {e}.")))?;
+    let im =
+        ImAddress::parse(&new.im).map_err(|e| Problem::with(Code::Invalid, format!("im: {e}.")))?;
     may_claim(&ctx, &email, &im)?;
     let row = claimed(&ctx, &email, &im);
     let answer = Answer::new(StatusCode::CREATED, &views::mapping(&row));
@@ -130,7 +142,10 @@ pub(super) async fn add(
 }
 
 /// `DELETE /v1/contacts/{id}/addresses/{mapping}`: nothing goes there any more.
-pub(super) async fn revoke(ctx: Ctx, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
+pub(super) async fn revoke(
+    ctx: Ctx,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
     let (person, id) = path.into_inner();
     let email = email_of(&ctx, &person)?;
     let row = mapping_of(&ctx, &email, &id)?;
@@ -191,6 +206,7 @@ pub(super) async fn verify(
     );
     let mut set = ChangeSet { new_transactions: vec![transaction], ..ChangeSet::default() };
     ctx.audit(&mut set, CHALLENGED, &row.id, &json!({"email": email, "im": row.im}));
-    let answer = once.finish(&ctx, set, answer, || Problem::new(Code::InProgress).after_s(1)).await?;
+    let answer =
+        once.finish(&ctx, set, answer, || Problem::new(Code::InProgress).after_s(1)).await?;
     Ok(answer.response())
 }

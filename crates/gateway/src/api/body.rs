@@ -35,7 +35,11 @@ pub(super) struct Body {
 /// # Errors
 /// 413 over the bound (by the announced length before anything is read), 415 for another media
 /// type, 408 for a sender that is too slow.
-pub(super) async fn json(req: &HttpRequest, api: &Api, payload: web::Payload) -> Result<Body, Problem> {
+pub(super) async fn json(
+    req: &HttpRequest,
+    api: &Api,
+    payload: web::Payload,
+) -> Result<Body, Problem> {
     typed(req, |t| t == "application/json" || t.ends_with("+json"))?;
     read(req, api, payload, MAX_JSON).await
 }
@@ -62,8 +66,16 @@ fn typed(req: &HttpRequest, fits: impl Fn(&str) -> bool) -> Result<(), Problem> 
     if fits(media_type) { Ok(()) } else { Err(Problem::new(Code::WrongMediaType)) }
 }
 
-async fn read(req: &HttpRequest, api: &Api, payload: web::Payload, limit: usize) -> Result<Body, Problem> {
-    let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+async fn read(
+    req: &HttpRequest,
+    api: &Api,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<Body, Problem> {
+    let announced = req
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| n > limit as u64) {
         return Err(Problem::new(Code::TooLarge));
     }
@@ -74,7 +86,9 @@ async fn collect(api: &Api, payload: web::Payload, limit: usize) -> Result<Body,
     let mut payload = payload.into_inner();
     let mut octets = BytesMut::new();
     let mut room = None;
-    while let Some(chunk) = timeout(PAUSE, payload.next()).await.map_err(|_| Problem::new(Code::TooSlow))? {
+    while let Some(chunk) =
+        timeout(PAUSE, payload.next()).await.map_err(|_| Problem::new(Code::TooSlow))?
+    {
         let chunk = chunk.map_err(|_| Problem::new(Code::BadBody))?;
         if octets.len() + chunk.len() > limit {
             return Err(Problem::new(Code::TooLarge));

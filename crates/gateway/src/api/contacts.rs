@@ -63,11 +63,15 @@ pub(super) async fn list(ctx: Ctx, req: HttpRequest) -> Result<HttpResponse, Pro
         .tenant
         .contacts()
         .filter(|c| before.as_ref().is_none_or(|b| c.id < *b))
-        .filter(|c| words.is_empty() || c.email.contains(&words) || c.name.to_lowercase().contains(&words))
+        .filter(|c| {
+            words.is_empty() || c.email.contains(&words) || c.name.to_lowercase().contains(&words)
+        })
         .collect();
     rows.sort_unstable_by(|a, b| b.id.cmp(&a.id));
     rows.truncate(usize::try_from(page.limit).unwrap_or(0) + 1);
-    let answer = page.answer(&ctx, &rows, |c| vec![c.id.clone()], |c| views::contact(&ctx.tenant, c)).await?;
+    let answer = page
+        .answer(&ctx, &rows, |c| vec![c.id.clone()], |c| views::contact(&ctx.tenant, c))
+        .await?;
     Ok(HttpResponse::Ok().json(answer))
 }
 
@@ -77,7 +81,11 @@ pub(super) async fn one(ctx: Ctx, id: web::Path<String>) -> Result<HttpResponse,
 }
 
 /// `POST /v1/contacts`. An IM address that comes along is claimed, not verified.
-pub(super) async fn create(ctx: Ctx, req: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn create(
+    ctx: Ctx,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = body::json(&req, &ctx.api, payload).await?;
     let once = match once::begin(&ctx, &req, &body.octets).await? {
         Begin::Again(answer) => return Ok(answer.response()),
@@ -86,16 +94,21 @@ pub(super) async fn create(ctx: Ctx, req: HttpRequest, payload: web::Payload) ->
     let new: New = body::parse(&body.octets)?;
     let email = read_email(&new.email)?;
     if let Some(there) = ctx.tenant.contact(&email) {
-        return Err(Problem::with(Code::Exists, format!("{email} is a contact.")).and("id", there.id.as_str()));
+        return Err(Problem::with(Code::Exists, format!("{email} is a contact."))
+            .and("id", there.id.as_str()));
     }
     if ctx.tenant.member(&email).is_some() {
-        return Err(Problem::with(Code::Exists, format!("{email} is a member, and needs no contact.")));
+        return Err(Problem::with(
+            Code::Exists,
+            format!("{email} is a member, and needs no contact."),
+        ));
     }
     let row = fresh(&ctx, email, read_name(&new.name)?);
     let mut set = ChangeSet::default();
     let mut shown = views::contact(&ctx.tenant, &row);
     if let Some(im) = &new.im {
-        let im = ImAddress::parse(im).map_err(|e| Problem::with(Code::Invalid, format!("im: {e}.")))?;
+        let im =
+            ImAddress::parse(im).map_err(|e| Problem::with(Code::Invalid, format!("im: {e}.")))?;
         addresses::may_claim(&ctx, &row.email, &im)?;
         let mapping = addresses::claimed(&ctx, &row.email, &im);
         shown["addresses"] = json!([views::mapping(&mapping)]);
@@ -125,7 +138,9 @@ pub(super) async fn change(
     }
     if let Some(policy) = change.policy {
         if let Some(policy) = &policy {
-            policy.parse::<Choice>().map_err(|e| Problem::with(Code::Invalid, format!("policy: {e}.")))?;
+            policy
+                .parse::<Choice>()
+                .map_err(|e| Problem::with(Code::Invalid, format!("policy: {e}.")))?;
         }
         row.policy = policy;
         detail["policy"] = row.policy.clone().into();
@@ -142,7 +157,9 @@ pub(super) async fn change(
 
 /// An email address in the form in which it is stored.
 pub(super) fn read_email(text: &str) -> Result<String, Problem> {
-    Email::parse(text).map(|e| e.key()).map_err(|e| Problem::with(Code::Invalid, format!("email: {e}.")))
+    Email::parse(text)
+        .map(|e| e.key())
+        .map_err(|e| Problem::with(Code::Invalid, format!("email: {e}.")))
 }
 
 /// A name on one line.

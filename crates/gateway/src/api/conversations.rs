@@ -18,7 +18,10 @@ fn eyes(ctx: &Ctx) -> Eyes {
 ///
 /// # Errors
 /// 404, the same for what is not there and what is not theirs.
-pub(super) async fn known(ctx: &Ctx, id: &str) -> Result<(rows::Conversation, Vec<rows::Participant>), Problem> {
+pub(super) async fn known(
+    ctx: &Ctx,
+    id: &str,
+) -> Result<(rows::Conversation, Vec<rows::Participant>), Problem> {
     let nothing = || Problem::new(Code::NotFound);
     let row = ctx.scope().conversation(id).await?;
     let people = ctx.scope().participants(&[id.to_owned()]).await?;
@@ -40,7 +43,9 @@ pub(super) async fn list(ctx: Ctx, req: HttpRequest) -> Result<HttpResponse, Pro
         return Err(Problem::with(Code::BadParameter, "q is longer than 200 octets."));
     }
     let before = match page.after.as_deref() {
-        Some([at, id]) => Some((at.parse().map_err(|_| Problem::new(Code::BadCursor))?, id.as_str())),
+        Some([at, id]) => {
+            Some((at.parse().map_err(|_| Problem::new(Code::BadCursor))?, id.as_str()))
+        }
         _ => None,
     };
     let member = ctx.member().map(|m| m.id.as_str());
@@ -48,7 +53,8 @@ pub(super) async fn list(ctx: Ctx, req: HttpRequest) -> Result<HttpResponse, Pro
     let ids: Vec<String> = rows.iter().map(|r| r.id.clone()).collect();
     let people = ctx.scope().participants(&ids).await?;
     let show = |row: &rows::Conversation| {
-        let own: Vec<&rows::Participant> = people.iter().filter(|p| p.conversation_id == row.id).collect();
+        let own: Vec<&rows::Participant> =
+            people.iter().filter(|p| p.conversation_id == row.id).collect();
         views::conversation(row, &own, eyes(&ctx))
     };
     let place = |r: &rows::Conversation| vec![r.last_at.to_string(), r.id.clone()];
@@ -80,8 +86,7 @@ pub(super) async fn messages(
     rows.reverse();
     let ids: Vec<String> = rows.iter().map(|r| r.id.clone()).collect();
     let files = ctx.scope().attachments(&ids).await?;
-    let show =
-        |m: &rows::Message| views::message(m, files.iter().filter(|f| f.message_id == m.id));
+    let show = |m: &rows::Message| views::message(m, files.iter().filter(|f| f.message_id == m.id));
     let answer = page.answer(&ctx, &rows, |m| vec![m.seq.to_string()], show).await?;
     Ok(HttpResponse::Ok().json(answer))
 }

@@ -54,13 +54,21 @@ impl Page {
         let limit = match query.get("limit").map(|l| l.parse::<u64>()) {
             None => DEFAULT,
             Some(Ok(n)) if (1..=MOST).contains(&n) => n,
-            Some(_) => return Err(Problem::with(Code::BadParameter, "limit must be a number from 1 to 200.")),
+            Some(_) => {
+                return Err(Problem::with(
+                    Code::BadParameter,
+                    "limit must be a number from 1 to 200.",
+                ));
+            }
         };
         let after = match query.get("cursor") {
             None => None,
             Some(cursor) => {
                 let key = ctx.api.0.cursors.key(ctx).await?;
-                Some(open(key, &context(ctx, list), cursor).ok_or_else(|| Problem::new(Code::BadCursor))?)
+                Some(
+                    open(key, &context(ctx, list), cursor)
+                        .ok_or_else(|| Problem::new(Code::BadCursor))?,
+                )
             }
         };
         Ok(Self { list: list.to_owned(), limit, after, query })
@@ -129,7 +137,11 @@ mod tests {
         assert_eq!(open("key", "contacts\nten_1\nmem_1", &cursor), Some(vec!["con_1".to_owned()]));
         assert_eq!(open("key", "contacts\nten_2\nmem_1", &cursor), None);
         assert_eq!(open("other", "contacts\nten_1\nmem_1", &cursor), None);
-        let forged = format!("{}.{}", B64.encode("[\"con_9\"]"), cursor.split_once('.').expect("two parts").1);
+        let forged = format!(
+            "{}.{}",
+            B64.encode("[\"con_9\"]"),
+            cursor.split_once('.').expect("two parts").1
+        );
         assert_eq!(open("key", "contacts\nten_1\nmem_1", &forged), None);
     }
 }

@@ -48,7 +48,11 @@ async fn find(ctx: &Ctx, id: &str) -> Result<Found, Problem> {
     let nothing = || Problem::new(Code::NotFound);
     if let Some(row) = ctx.scope().delivery(id).await? {
         let own = ctx.member().is_some_and(|m| row.member_id.as_deref() == Some(&m.id));
-        return if own || ctx.caller.is_admin() { Ok(Found::Row(Box::new(row))) } else { Err(nothing()) };
+        return if own || ctx.caller.is_admin() {
+            Ok(Found::Row(Box::new(row)))
+        } else {
+            Err(nothing())
+        };
     }
     let promised = ctx.scope().transaction_marked(id).await?;
     let promised = promised.filter(|row| transactions::eyes(ctx, row).is_some());
@@ -94,7 +98,11 @@ pub(super) async fn decide(
 }
 
 /// The `decision` service of the general form.
-pub(super) async fn decide_by_params(ctx: &Ctx, once: Once, params: Value) -> Result<HttpResponse, Problem> {
+pub(super) async fn decide_by_params(
+    ctx: &Ctx,
+    once: Once,
+    params: Value,
+) -> Result<HttpResponse, Problem> {
     let Params { delivery_id, action } = body::part(params)?;
     accept(ctx, once, &delivery_id, &action).await
 }
@@ -110,7 +118,8 @@ pub(super) async fn again(ctx: &Ctx, answer: Answer) -> Result<HttpResponse, Pro
 }
 
 async fn accept(ctx: &Ctx, once: Once, id: &str, action: &str) -> Result<HttpResponse, Problem> {
-    let action: Choice = action.parse().map_err(|why: String| Problem::with(Code::Invalid, format!("{why}.")))?;
+    let action: Choice =
+        action.parse().map_err(|why: String| Problem::with(Code::Invalid, format!("{why}.")))?;
     let row = match find(ctx, id).await? {
         Found::Row(row) => row,
         Found::Promised(_) => return Err(not_asked("accepted")),
@@ -163,7 +172,9 @@ async fn wait_for_end(ctx: &Ctx, transaction: &str) -> Result<(), Problem> {
         match ctx.scope().transaction(transaction).await? {
             Some(row) if row.ended_at.is_some() => {
                 return match row.reason {
-                    Some(why) if row.state != "done" => Err(Problem::with(Code::Settled, format!("{why}."))),
+                    Some(why) if row.state != "done" => {
+                        Err(Problem::with(Code::Settled, format!("{why}.")))
+                    }
                     _ => Ok(()),
                 };
             }

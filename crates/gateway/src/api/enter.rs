@@ -52,7 +52,8 @@ impl FromRequest for Ctx {
 
 /// The key (RFC 6750 section 2.1).
 fn bearer(req: &HttpRequest) -> Result<String, Problem> {
-    let value = req.headers().get(header::AUTHORIZATION).ok_or_else(|| Problem::new(Code::NoKey))?;
+    let value =
+        req.headers().get(header::AUTHORIZATION).ok_or_else(|| Problem::new(Code::NoKey))?;
     let text = value.to_str().map_err(|_| Problem::new(Code::BadKey))?;
     let (scheme, key) = text.split_once(' ').ok_or_else(|| Problem::new(Code::NoKey))?;
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -116,7 +117,13 @@ impl Ctx {
     }
 
     /// Adds a line to the audit log of what `set` does.
-    pub(super) fn audit(&self, set: &mut ChangeSet, action: &str, target: &str, detail: &serde_json::Value) {
+    pub(super) fn audit(
+        &self,
+        set: &mut ChangeSet,
+        action: &str,
+        target: &str,
+        detail: &serde_json::Value,
+    ) {
         let now = self.gateway.now();
         set.new_audit.push(rows::Audit {
             id: isthmus_domain::ids::AuditId::new(now, &self.gateway.chance).into(),

@@ -81,7 +81,8 @@ pub(super) async fn stream(ctx: Ctx) -> Result<HttpResponse, Problem> {
         Problem::with(Code::TooMany, "Too many event streams are open with this key.").after_s(15)
     })?;
     let bus = ctx.gateway.bus.watch();
-    let watch = Watch { ctx, bus, next_comment: Instant::now() + KEEP_ALIVE, greeted: false, _seat: seat };
+    let watch =
+        Watch { ctx, bus, next_comment: Instant::now() + KEEP_ALIVE, greeted: false, _seat: seat };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -9,7 +9,8 @@ use isthmus_store::{ChangeSet, Store, StoreError, rows};
 use serde_json::{Value, json};
 
 use super::{
-    conversations, cursor::Page,
+    conversations,
+    cursor::Page,
     enter::Ctx,
     files::disposition,
     problem::{Code, Problem},
@@ -43,7 +44,11 @@ enum Stage {
 }
 
 /// `GET /v1/conversations/{id}/export?format=mbox|json`.
-pub(super) async fn export(ctx: Ctx, req: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn export(
+    ctx: Ctx,
+    req: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     let (conversation, people) = conversations::known(&ctx, &id).await?;
     ctx.reader()?;
     let query = Page::read(&ctx, &req, "export").await?.query;
@@ -68,7 +73,8 @@ pub(super) async fn export(ctx: Ctx, req: HttpRequest, id: web::Path<String>) ->
     response.insert_header((header::CONTENT_DISPOSITION, disposition(&name)));
     if format == "json" {
         response.content_type("application/json");
-        return Ok(response.streaming(stream::try_unfold(work, move |work| json_part(work, shown.clone()))));
+        return Ok(response
+            .streaming(stream::try_unfold(work, move |work| json_part(work, shown.clone()))));
     }
     // RFC 4155.
     response.content_type("application/mbox");
@@ -85,7 +91,10 @@ async fn all(ctx: &Ctx, conversation: &str) -> Result<Vec<rows::Message>, Proble
         before = Some(first.seq);
         count += page.len();
         if count > MOST {
-            return Err(Problem::with(Code::ExportTooLong, format!("It has more than {MOST} messages.")));
+            return Err(Problem::with(
+                Code::ExportTooLong,
+                format!("It has more than {MOST} messages."),
+            ));
         }
         pages.push(page);
     }
@@ -116,7 +125,10 @@ async fn record(ctx: &Ctx, conversation: &str, format: &str) -> Result<(), Probl
     Ok(())
 }
 
-async fn json_part(mut work: Work, conversation: Value) -> Result<Option<(Bytes, Work)>, StoreError> {
+async fn json_part(
+    mut work: Work,
+    conversation: Value,
+) -> Result<Option<(Bytes, Work)>, StoreError> {
     let part = match work.state {
         Stage::Done => return Ok(None),
         Stage::Head => {
@@ -166,9 +178,15 @@ async fn written(work: &Work, message: &rows::Message) -> Result<Vec<u8>, StoreE
         match data {
             Some(data) => {
                 room -= file.size;
-                attachments.push(OutAttachment { name: file.name, media_type: file.media_type, data });
+                attachments.push(OutAttachment {
+                    name: file.name,
+                    media_type: file.media_type,
+                    data,
+                });
             }
-            None => text.push_str(&format!("\n[file {}: {}, {} octets]", file.id, file.name, file.size)),
+            None => {
+                text.push_str(&format!("\n[file {}: {}, {} octets]", file.id, file.name, file.size))
+            }
         }
     }
     let subject: String = work.conversation.subject.chars().filter(|c| !c.is_control()).collect();
@@ -198,10 +216,14 @@ async fn written(work: &Work, message: &rows::Message) -> Result<Vec<u8>, StoreE
             message_id: format!("{}@invalid", message.id),
             in_reply_to: None,
             references: vec![],
-            ..mail(format!("From {} <{}>:\n\n{text}", message.from_name, message.from_person), vec![])
+            ..mail(
+                format!("From {} <{}>:\n\n{text}", message.from_name, message.from_person),
+                vec![],
+            )
         })
     });
-    let composed = composed.map_err(|e| StoreError::Rule(format!("{} cannot be exported: {e}", message.id)))?;
+    let composed = composed
+        .map_err(|e| StoreError::Rule(format!("{} cannot be exported: {e}", message.id)))?;
     let mut out = format!("X-Isthmus-Medium: {}\r\n", message.medium).into_bytes();
     out.extend_from_slice(&composed);
     Ok(out)
@@ -213,7 +235,10 @@ fn mailbox(name: &str, person: &str) -> Mailbox {
     let email = Email::parse(address).or_else(|_| Email::parse("unknown@invalid"));
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
     // The literal is an address.
-    Mailbox { name: (!name.is_empty()).then_some(name), email: email.expect("unknown@invalid is an address") }
+    Mailbox {
+        name: (!name.is_empty()).then_some(name),
+        email: email.expect("unknown@invalid is an address"),
+    }
 }
 
 fn list(text: &str) -> Vec<Mailbox> {

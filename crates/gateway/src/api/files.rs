@@ -37,12 +37,18 @@ pub(super) async fn by_id(ctx: Ctx, id: web::Path<String>) -> Result<HttpRespons
 }
 
 /// `GET /f/{token}`: the link itself is the permission, until it expires.
-pub(super) async fn by_link(gateway: web::Data<Gateway>, req: HttpRequest, token: web::Path<String>) -> HttpResponse {
+pub(super) async fn by_link(
+    gateway: web::Data<Gateway>,
+    req: HttpRequest,
+    token: web::Path<String>,
+) -> HttpResponse {
     let answer = match open(&gateway, &token).await {
         Ok((tenant, row)) => download(gateway.store.of(&tenant), &row).await,
         Err(problem) => Err(problem),
     };
-    answer.unwrap_or_else(|problem| if wants_page(&req) { for_people(&problem) } else { problem.response() })
+    answer.unwrap_or_else(
+        |problem| if wants_page(&req) { for_people(&problem) } else { problem.response() },
+    )
 }
 
 async fn open(gateway: &Gateway, token: &str) -> Result<(String, rows::Attachment), Problem> {
@@ -54,12 +60,20 @@ async fn open(gateway: &Gateway, token: &str) -> Result<(String, rows::Attachmen
     if gateway.store.directory().tenant(&tenant).is_none() {
         return Err(Problem::new(Code::Expired));
     }
-    let row = gateway.store.of(&tenant).attachment(&id).await?.ok_or_else(|| Problem::new(Code::Expired))?;
+    let row = gateway
+        .store
+        .of(&tenant)
+        .attachment(&id)
+        .await?
+        .ok_or_else(|| Problem::new(Code::Expired))?;
     Ok((tenant, row))
 }
 
 fn wants_page(req: &HttpRequest) -> bool {
-    req.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"))
+    req.headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.contains("text/html"))
 }
 
 /// Whoever clicked a link in a chat gets a sentence instead of JSON.
@@ -76,7 +90,8 @@ fn for_people(problem: &Problem) -> HttpResponse {
 async fn download(scope: Scope<'_>, row: &rows::Attachment) -> Result<HttpResponse, Problem> {
     let gone = || Problem::with(Code::NotFound, "The file is not there any more.");
     let mut response = HttpResponse::Ok();
-    let media_type = mime::safe_media_type(&row.media_type).unwrap_or_else(|| "application/octet-stream".to_owned());
+    let media_type = mime::safe_media_type(&row.media_type)
+        .unwrap_or_else(|| "application/octet-stream".to_owned());
     response
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CONTENT_DISPOSITION, disposition(&row.name)))
@@ -104,7 +119,9 @@ pub(super) fn disposition(name: &str) -> HeaderValue {
     let name = mime::safe_file_name(name);
     let plain: String = name
         .chars()
-        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' }
+        })
         .collect();
     let mut full = String::new();
     for b in name.bytes() {

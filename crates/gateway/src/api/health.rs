@@ -42,7 +42,9 @@ mod tests {
         let spec: Value = serde_json::from_str(super::OPENAPI).expect("JSON");
         let mut described = Vec::new();
         for (path, methods) in spec["paths"].as_object().expect("paths") {
-            for method in methods.as_object().expect("methods").keys().filter(|m| *m != "parameters") {
+            for method in
+                methods.as_object().expect("methods").keys().filter(|m| *m != "parameters")
+            {
                 described.push((method.as_str(), path.as_str()));
             }
         }

@@ -39,7 +39,11 @@ impl Done {
 }
 
 /// `POST /v1/contacts/import`.
-pub(super) async fn import(ctx: Ctx, req: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn import(
+    ctx: Ctx,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = body::of_type(&req, &ctx.api, payload, "text/csv", MAX_FILE).await?;
     let once = match once::begin(&ctx, &req, &body.octets).await? {
         Begin::Again(answer) => return Ok(answer.response()),
@@ -74,27 +78,41 @@ pub(super) async fn import(ctx: Ctx, req: HttpRequest, payload: web::Payload) ->
         StatusCode::OK,
         &json!({"transaction_id": id, "counts": counts, "lines": report}),
     );
-    let clash = || Problem::with(Code::Exists, "Somebody added one of these contacts meanwhile; send it again.");
+    let clash = || {
+        Problem::with(
+            Code::Exists,
+            "Somebody added one of these contacts meanwhile; send it again.",
+        )
+    };
     Ok(once.finish(&ctx, set, answer, clash).await?.response())
 }
 
 fn read(ctx: &Ctx, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<Value>, Problem> {
     let wrong = |why: String| Problem::with(Code::Invalid, why);
     let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(octets);
-    let head = reader.headers().map_err(|e| wrong(format!("The first line cannot be read: {e}.")))?.clone();
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(octets);
+    let head = reader
+        .headers()
+        .map_err(|e| wrong(format!("The first line cannot be read: {e}.")))?
+        .clone();
     let head: Vec<String> = head.iter().map(str::to_ascii_lowercase).collect();
     let column = |name: &str| head.iter().position(|h| h == name);
     if let Some(other) = head.iter().find(|h| !COLUMNS.contains(&h.as_str())) {
         let other: String = other.chars().take(40).collect();
-        return Err(wrong(format!("There is no column {other:?}; the first line names email, name and im.")));
+        return Err(wrong(format!(
+            "There is no column {other:?}; the first line names email, name and im."
+        )));
     }
-    let email = column("email").ok_or_else(|| wrong("The first line must name a column email.".to_owned()))?;
+    let email = column("email")
+        .ok_or_else(|| wrong("The first line must name a column email.".to_owned()))?;
     let (name, im) = (column("name"), column("im"));
     let (mut report, mut seen) = (Vec::new(), HashSet::new());
     for record in reader.records() {
         if report.len() >= MAX_LINES {
-            return Err(wrong(format!("The file has more than {MAX_LINES} lines; send it in parts.")));
+            return Err(wrong(format!(
+                "The file has more than {MAX_LINES} lines; send it in parts."
+            )));
         }
         let (line, result) = match &record {
             Ok(record) => {
@@ -105,11 +123,17 @@ fn read(ctx: &Ctx, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<Value>, Pro
                 } else {
                     take(ctx, field(Some(email)), field(name), field(im), &mut seen, set)
                 };
-                (json!({"line": number, "email": field(Some(email)).chars().take(320).collect::<String>()}), result)
+                (
+                    json!({"line": number, "email": field(Some(email)).chars().take(320).collect::<String>()}),
+                    result,
+                )
             }
             Err(error) => {
                 let number = error.position().map_or(0, csv::Position::line);
-                (json!({"line": number, "email": null}), Err("it is not UTF-8 or not CSV".to_owned()))
+                (
+                    json!({"line": number, "email": null}),
+                    Err("it is not UTF-8 or not CSV".to_owned()),
+                )
             }
         };
         report.push(told(line, result));

@@ -30,8 +30,11 @@ impl Default for Metrics {
             "API requests by route, method and status.",
             &["route", "method", "status"],
         );
-        let accepted =
-            counter("isthmus_transactions_accepted_total", "Transactions accepted by the API.", &["service"]);
+        let accepted = counter(
+            "isthmus_transactions_accepted_total",
+            "Transactions accepted by the API.",
+            &["service"],
+        );
         let waiting = IntGauge::new("isthmus_queue_waiting", "Hints that wait in the queue.").ok();
         let waiting = waiting.filter(|w| registry.register(Box::new(w.clone())).is_ok());
         Self { requests, accepted, waiting, registry }
@@ -45,7 +48,11 @@ impl Metrics {
 
     /// One request was answered. Routes and methods are few: unknown paths count as one.
     pub(super) fn request(&self, route: &str, method: &str, status: u16) {
-        let method = if matches!(method, "GET" | "POST" | "PATCH" | "DELETE" | "HEAD" | "PUT") { method } else { "other" };
+        let method = if matches!(method, "GET" | "POST" | "PATCH" | "DELETE" | "HEAD" | "PUT") {
+            method
+        } else {
+            "other"
+        };
         if let Some(counter) = &self.requests {
             counter.with_label_values(&[route, method, &status.to_string()]).inc();
         }
@@ -60,7 +67,10 @@ impl Metrics {
 }
 
 /// `GET /metrics`.
-pub(super) async fn show(api: web::Data<Api>, gateway: web::Data<Gateway>) -> Result<HttpResponse, Problem> {
+pub(super) async fn show(
+    api: web::Data<Api>,
+    gateway: web::Data<Gateway>,
+) -> Result<HttpResponse, Problem> {
     let metrics = &api.0.metrics;
     if let Some(waiting) = &metrics.waiting {
         waiting.set(i64::try_from(gateway.queue.len()).unwrap_or(i64::MAX));

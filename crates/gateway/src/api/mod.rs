@@ -177,14 +177,32 @@ async fn outer(
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()));
-    if (status.is_client_error() || status.is_server_error()) && !is_problem && route.starts_with("/v1") {
+    if (status.is_client_error() || status.is_server_error())
+        && !is_problem
+        && route.starts_with("/v1")
+    {
         let (req, _) = res.into_parts();
         res = ServiceResponse::new(req, Problem::of_status(status).response());
     }
     if !res.headers().contains_key(header::CACHE_CONTROL) {
-        res.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        res.headers_mut()
+            .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     }
     let nosniff = header::HeaderValue::from_static("nosniff");
     res.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     Ok(res)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Api;
+
+    #[test]
+    fn a_thousand_requests_a_second_pass_and_a_flood_does_not() {
+        let api = Api::default();
+        let limits = &api.0.limits;
+        assert!((0..1_000).all(|_| limits.allows("key")));
+        assert!(!(0..1_000_000).all(|_| limits.allows("key")), "nothing holds a flood back");
+        assert!(limits.allows("another key"));
+    }
 }

@@ -177,7 +177,8 @@ impl Once {
                 at: ctx.gateway.now().0,
             });
         }
-        let services: Vec<String> = set.new_transactions.iter().map(|t| t.service.clone()).collect();
+        let services: Vec<String> =
+            set.new_transactions.iter().map(|t| t.service.clone()).collect();
         match commit(ctx, set).await {
             Ok(()) => {
                 for service in services {

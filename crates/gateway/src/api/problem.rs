@@ -1,6 +1,9 @@
 //! Everything that can go wrong, in one table, and how it is told (RFC 9457).
 
-use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError, body::BoxBody, http::StatusCode, http::header, web};
+use actix_web::{
+    HttpRequest, HttpResponse, Responder, ResponseError, body::BoxBody, http::StatusCode,
+    http::header, web,
+};
 use isthmus_store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -249,7 +252,9 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Code::ALL.len());
-        assert!(Code::ALL.iter().all(|c| c.entry().1.as_u16() >= 400 && c.entry().3.ends_with('.')));
+        assert!(
+            Code::ALL.iter().all(|c| c.entry().1.as_u16() >= 400 && c.entry().3.ends_with('.'))
+        );
     }
 
     #[test]

@@ -87,7 +87,11 @@ struct Draft {
 }
 
 /// `POST /v1/replies`.
-pub(super) async fn reply(ctx: Ctx, req: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn reply(
+    ctx: Ctx,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = body::json(&req, &ctx.api, payload).await?;
     let once = match once::begin(&ctx, &req, &body.octets).await? {
         Begin::Again(answer) => return Ok(answer.response()),
@@ -99,7 +103,11 @@ pub(super) async fn reply(ctx: Ctx, req: HttpRequest, payload: web::Payload) -> 
 }
 
 /// `POST /v1/messages`.
-pub(super) async fn message(ctx: Ctx, req: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn message(
+    ctx: Ctx,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = body::json(&req, &ctx.api, payload).await?;
     let once = match once::begin(&ctx, &req, &body.octets).await? {
         Begin::Again(answer) => return Ok(answer.response()),
@@ -111,7 +119,11 @@ pub(super) async fn message(ctx: Ctx, req: HttpRequest, payload: web::Payload) -
 }
 
 /// `POST /v1/transactions`: the same services by their names.
-pub(super) async fn general(ctx: Ctx, req: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn general(
+    ctx: Ctx,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = body::json(&req, &ctx.api, payload).await?;
     let once = match once::begin(&ctx, &req, &body.octets).await? {
         Begin::Again(answer) => return deliveries::again(&ctx, answer).await,
@@ -174,10 +186,16 @@ async fn accept_reply(ctx: &Ctx, once: Once, reply: Reply, via: Medium) -> Resul
     };
     let service = if via == Medium::Im { "reply.im" } else { "reply.email" };
     let (text, attachments) = (reply.text, reply.attachments);
-    accept(ctx, once, Draft { service, member, to, via, subject: None, text, attachments, set }).await
+    accept(ctx, once, Draft { service, member, to, via, subject: None, text, attachments, set })
+        .await
 }
 
-async fn accept_message(ctx: &Ctx, once: Once, message: Message, via: Medium) -> Result<Answer, Problem> {
+async fn accept_message(
+    ctx: &Ctx,
+    once: Once,
+    message: Message,
+    via: Medium,
+) -> Result<Answer, Problem> {
     let member = acting(ctx, message.r#as.as_deref())?;
     let to = recipient(ctx, &member, &message.to, via).await?;
     let subject = message.subject.map(|s| s.trim().to_owned()).filter(|s| !s.is_empty());
@@ -200,7 +218,10 @@ fn acting(ctx: &Ctx, r#as: Option<&str>) -> Result<rows::Member, Problem> {
         (Some(member), Some(named)) if named == member.email => Ok(member.clone()),
         (Some(_), Some(_)) => Err(Problem::new(Code::NotYours)),
         (None, Some(named)) => ctx.tenant.member(&named).cloned().ok_or_else(|| {
-            Problem::with(Code::MemberNeeded, "There is no member with the address that `as` names.")
+            Problem::with(
+                Code::MemberNeeded,
+                "There is no member with the address that `as` names.",
+            )
         }),
         (None, None) => Err(Problem::new(Code::MemberNeeded)),
     }
@@ -208,18 +229,24 @@ fn acting(ctx: &Ctx, r#as: Option<&str>) -> Result<rows::Member, Problem> {
 
 /// Whom an answer to a message goes to: the other one of its conversation.
 async fn other_side(ctx: &Ctx, member: &rows::Member, message: &str) -> Result<String, Problem> {
-    let nothing = || Problem::with(Code::NotFound, "There is no message with this id in your conversations.");
+    let nothing =
+        || Problem::with(Code::NotFound, "There is no message with this id in your conversations.");
     let row = ctx.scope().message(message).await?.ok_or_else(nothing)?;
     let people = ctx.scope().participants(&[row.conversation_id]).await?;
     if !people.iter().any(|p| p.member_id.as_deref() == Some(&member.id)) {
         return Err(nothing());
     }
-    let other = people.iter().find(|p| p.person != member.email).or(people.first()).ok_or_else(nothing)?;
+    let other =
+        people.iter().find(|p| p.person != member.email).or(people.first()).ok_or_else(nothing)?;
     Ok(other.person.clone())
 }
 
 /// A mail that was given whole: kept as it is, with the address of its author.
-async fn original(ctx: &Ctx, member: &rows::Member, mail: &str) -> Result<(rows::Blob, String), Problem> {
+async fn original(
+    ctx: &Ctx,
+    member: &rows::Member,
+    mail: &str,
+) -> Result<(rows::Blob, String), Problem> {
     let raw = mime::with_crlf(mail.as_bytes()).into_owned();
     let parsed = mime::parse(&raw).map_err(|why| Problem::with(Code::BadMail, why.to_string()))?;
     let author = parsed.from.email.key();
@@ -241,7 +268,8 @@ fn reachable(ctx: &Ctx, via: Medium, person: &str) -> Result<(), Problem> {
 }
 
 fn no_im(ctx: &Ctx, person: &str) -> Problem {
-    let problem = Problem::with(Code::NoIm, format!("{person} has no verified IM address.")).and("address", person);
+    let problem = Problem::with(Code::NoIm, format!("{person} has no verified IM address."))
+        .and("address", person);
     match ctx.tenant.contact(person) {
         Some(contact) => problem.and("add_at", format!("/v1/contacts/{}/addresses", contact.id)),
         None => problem.and("add_at", "/v1/contacts"),
@@ -260,7 +288,8 @@ async fn recipient(ctx: &Ctx, member: &rows::Member, to: &str, via: Medium) -> R
     let im = ImAddress::parse(to).map_err(|e| wrong(e.to_string()))?;
     let known = ctx.tenant.by_im(im.as_str());
     if via == Medium::Email {
-        let mapping = known.ok_or_else(|| Problem::new(Code::NoEmail).and("address", im.as_str()))?;
+        let mapping =
+            known.ok_or_else(|| Problem::new(Code::NoEmail).and("address", im.as_str()))?;
         return Email::parse(&mapping.email).map(To::Person).map_err(|e| wrong(e.to_string()));
     }
     // A verified mapping is needed before the first IM to somebody; who has written already may be
@@ -278,7 +307,10 @@ async fn recipient(ctx: &Ctx, member: &rows::Member, to: &str, via: Medium) -> R
 /// The text as it is kept: line ends as LF.
 fn clean_text(text: &str) -> Result<String, Problem> {
     if text.len() > MAX_TEXT {
-        return Err(Problem::with(Code::Invalid, format!("text is longer than {MAX_TEXT} octets.")));
+        return Err(Problem::with(
+            Code::Invalid,
+            format!("text is longer than {MAX_TEXT} octets."),
+        ));
     }
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
@@ -288,14 +320,24 @@ fn clean_text(text: &str) -> Result<String, Problem> {
 }
 
 /// Keeps the files and describes them.
-async fn keep_files(ctx: &Ctx, files: Vec<FileIn>, set: &mut ChangeSet) -> Result<Vec<OutFileRef>, Problem> {
+async fn keep_files(
+    ctx: &Ctx,
+    files: Vec<FileIn>,
+    set: &mut ChangeSet,
+) -> Result<Vec<OutFileRef>, Problem> {
     if files.len() > MAX_FILES {
-        return Err(Problem::with(Code::Invalid, format!("There are more than {MAX_FILES} attachments.")));
+        return Err(Problem::with(
+            Code::Invalid,
+            format!("There are more than {MAX_FILES} attachments."),
+        ));
     }
     let mut kept = Vec::with_capacity(files.len());
     for (i, file) in files.into_iter().enumerate() {
         let data = STANDARD.decode(file.data.as_bytes()).map_err(|_| {
-            Problem::with(Code::Invalid, format!("attachments[{i}].data is not base64 (RFC 4648 section 4)."))
+            Problem::with(
+                Code::Invalid,
+                format!("attachments[{i}].data is not base64 (RFC 4648 section 4)."),
+            )
         })?;
         drop(file.data);
         let media_type = match file.media_type {
@@ -306,7 +348,12 @@ async fn keep_files(ctx: &Ctx, files: Vec<FileIn>, set: &mut ChangeSet) -> Resul
         };
         let size = i64::try_from(data.len()).unwrap_or(i64::MAX);
         let blob = ctx.gateway.store.keep_blob(ctx.tenant_id(), Bytes::from(data)).await?;
-        kept.push(OutFileRef { name: mime::safe_file_name(&file.name), media_type, size, hash: blob.hash.clone() });
+        kept.push(OutFileRef {
+            name: mime::safe_file_name(&file.name),
+            media_type,
+            size,
+            hash: blob.hash.clone(),
+        });
         if !set.once_blobs.iter().any(|b| b.hash == blob.hash) {
             set.once_blobs.push(blob);
         }

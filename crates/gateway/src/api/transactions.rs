@@ -41,7 +41,8 @@ pub(super) async fn list(ctx: Ctx, req: HttpRequest) -> Result<HttpResponse, Pro
     let ids: Vec<String> = rows.iter().map(|r| r.id.clone()).collect();
     let deliveries = ctx.scope().deliveries_of_all(&ids).await?;
     let show = |row: &rows::Transaction| {
-        let own: Vec<&rows::Delivery> = deliveries.iter().filter(|d| d.transaction_id == row.id).collect();
+        let own: Vec<&rows::Delivery> =
+            deliveries.iter().filter(|d| d.transaction_id == row.id).collect();
         views::transaction(&ctx.tenant, row, &own, eyes)
     };
     let answer = page.answer(&ctx, &rows, |r| vec![r.id.clone()], show).await?;

@@ -18,7 +18,10 @@ fn read(text: &str) -> Value {
 }
 
 /// A message as a participant sees it; `files` are its own.
-pub(super) fn message<'a>(row: &rows::Message, files: impl Iterator<Item = &'a rows::Attachment>) -> Value {
+pub(super) fn message<'a>(
+    row: &rows::Message,
+    files: impl Iterator<Item = &'a rows::Attachment>,
+) -> Value {
     let mut shown = json!({
         "id": row.id,
         "conversation_id": row.conversation_id,
@@ -187,7 +190,7 @@ fn params(row: &rows::Transaction, eyes: Eyes) -> Value {
         _ => read(&row.params),
     };
     if eyes == Eyes::Administrator {
-        for content in ["text", "subject", "body", "attachments", "files", "links"] {
+        for content in ["text", "subject", "body", "attachments", "files", "links", "link"] {
             if let Some(value) = shown.get_mut(content) {
                 *value = Value::Null;
             }
@@ -219,7 +222,11 @@ fn request(request: &Request) -> Value {
 }
 
 /// A conversation with who takes part; `subject` is content and may be left out.
-pub(super) fn conversation(row: &rows::Conversation, people: &[&rows::Participant], eyes: Eyes) -> Value {
+pub(super) fn conversation(
+    row: &rows::Conversation,
+    people: &[&rows::Participant],
+    eyes: Eyes,
+) -> Value {
     let people: Vec<Value> = people
         .iter()
         .map(|p| json!({"name": p.name, "address": p.person, "member_id": p.member_id}))

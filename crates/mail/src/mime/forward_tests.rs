@@ -144,6 +144,17 @@ fn an_attached_mail_is_certain() {
 }
 
 #[test]
+fn an_attached_mail_is_found_by_its_extension_too() {
+    let raw = "From: Alice <alice@acme.test>\nSubject: Fwd: Budget\nContent-Type: multipart/mixed; boundary=b\n\n\
+        --b\nContent-Type: text/plain\n\n-- \nAlice\n--b\nContent-Type: application/octet-stream; name=\"Budget.eml\"\n\
+        Content-Transfer-Encoding: base64\n\nRnJvbTogYm9iQGFjbWUudGVzdApTdWJqZWN0OiBCdWRnZXQKCkNhbiB5b3UgYXBwcm92ZT8K\n--b--\n"
+        .replace('\n', "\r\n");
+    let forwarded = parse(raw.as_bytes()).expect("well-formed").forwarded.expect("found");
+    assert_eq!(forwarded.from.map(|m| m.email.to_string()).as_deref(), Some("bob@acme.test"));
+    assert_eq!((forwarded.comment.as_str(), forwarded.text.as_str()), ("", "Can you approve?"));
+}
+
+#[test]
 fn a_forward_without_comment_has_none() {
     let (_, subject, body) = TEXT[2];
     let below = body.strip_prefix("Approved, go ahead.\n\n").expect("fixture");

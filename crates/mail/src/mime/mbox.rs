@@ -56,7 +56,7 @@ pub struct ImLine {
 /// Writes an instant message as a mail with a field `X-Isthmus-Medium` that names its network.
 ///
 /// # Errors
-/// As for [`compose`].
+/// As for [`compose()`].
 pub fn im_as_mail(line: &ImLine, loop_mark: &str) -> Result<Vec<u8>, ComposeError> {
     if line.network.is_empty() || !line.network.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Err(ComposeError::Control("network"));

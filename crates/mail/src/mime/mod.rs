@@ -1,6 +1,6 @@
 //! What a mail says, and how one is written.
 //!
-//! [`check`] looks a mail over before it is taken, [`parse()`] reads it, [`compose()`] writes one.
+//! [`check()`] looks a mail over before it is taken, [`parse()`] reads it, [`compose()`] writes one.
 //! Everything here is a pure function of its input; sizes, depths and counts are bounded.
 
 mod block;

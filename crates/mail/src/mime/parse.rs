@@ -20,7 +20,7 @@ const MAX_IN_REPLY_TO: usize = 50;
 /// Attached mails are read this many levels deep; what lies deeper is a file.
 const MAX_ATTACHED_DEPTH: usize = 3;
 
-/// Reads a mail. It is checked first as by [`super::check`].
+/// Reads a mail. It is checked first as by [`super::check()`].
 ///
 /// # Errors
 /// Says why the mail must not be taken.

@@ -154,6 +154,16 @@ fn upstream_verdicts_are_believed_when_bad() {
 }
 
 #[test]
+fn no_text_holds_what_xml_cannot_carry() {
+    for (kind, body) in [("plain", "a\u{1}b\u{fffe}c\u{7f}"), ("html", "a&#1;b&#xFFFE;c&#x7f;")] {
+        let mail = parsed(&format!(
+            "From: a@b.test\nContent-Type: text/{kind}; charset=utf-8\n\n{body}\n"
+        ));
+        assert_eq!(mail.text, "abc", "{kind}");
+    }
+}
+
+#[test]
 fn line_ends_can_be_put_right() {
     assert_eq!(with_crlf(b"a\r\nb\r\n").as_ref(), b"a\r\nb\r\n");
     assert!(matches!(with_crlf(b"a\r\nb\r\n"), std::borrow::Cow::Borrowed(_)));

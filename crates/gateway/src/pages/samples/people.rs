@@ -165,6 +165,7 @@ pub(crate) fn settings(t: Typed<'_>) -> SettingsView {
     own[0].state = Verification::Verified { at: ago(90 * 24 * 60), how: Grounds::Invitation };
     SettingsView {
         frame: member(t),
+        name: t("Alice Adler"),
         addresses: own,
         refused: Some((t("alice"), t("An IM address looks like xmpp:name@example.org."))),
         bridge_im: t("bridge.acme.test"),

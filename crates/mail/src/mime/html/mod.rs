@@ -1,11 +1,13 @@
 //! HTML mail: sanitised for a page, and as text for a chat. Linear in size, bounded in depth.
 
+mod cut;
 mod render;
 mod sanitise;
 mod tame;
 mod tokens;
 
-pub(crate) use render::{Cut, CutKind, Flavour, render};
+pub(crate) use cut::{Cut, CutKind};
+pub(crate) use render::{Flavour, render};
 pub use sanitise::{Sanitised, sanitise};
 
 /// HTML as plain text; links keep their targets, quotes get `>`.

@@ -1,6 +1,11 @@
 //! Walks over HTML and writes it as plain text or Markdown, line by line.
 
-use super::tokens::{TAGS, Tag, Token, Tokens, attribute, push_decoded};
+mod lines;
+
+use super::{
+    cut::{self, Cut, CutKind, is_hidden},
+    tokens::{TAGS, Tag, Token, Tokens, attribute, push_decoded},
+};
 
 /// Elements whose effect on the text is remembered until they end.
 const MAX_DEPTH: usize = 100;
@@ -14,23 +19,6 @@ pub(crate) enum Flavour {
     Plain,
     /// CommonMark.
     Markdown,
-}
-
-/// What a mail program's own markup says about the place where quoted text starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CutKind {
-    /// An attribution line, with the quote in a blockquote below it (Gmail, Thunderbird, Yahoo).
-    Attribution,
-    /// Everything from here on is the quoted mail (Outlook).
-    Everything,
-}
-
-/// Where the first such markup is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut {
-    /// Offset into the text, at the start of a line.
-    pub(crate) at: usize,
-    pub(crate) kind: CutKind,
 }
 
 /// A document as text.
@@ -127,171 +115,6 @@ impl Writer {
             cut_due: None,
             cut: None,
             decoded: String::new(),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.hidden > 0 {
-            return;
-        }
-        let mut decoded = std::mem::take(&mut self.decoded);
-        decoded.clear();
-        push_decoded(&mut decoded, text);
-        if self.preformatted > 0 {
-            self.preformatted_text(&decoded);
-        } else {
-            self.flowing_text(&decoded);
-        }
-        self.decoded = decoded;
-    }
-
-    fn flowing_text(&mut self, text: &str) {
-        let is_space = |c: char| matches!(c, ' ' | '\n' | '\t' | '\r' | '\u{c}');
-        self.space |= text.starts_with(is_space) && !self.line_is_empty;
-        let mut first = true;
-        for word in text.split(is_space).filter(|w| !w.is_empty()) {
-            if !first {
-                self.space = true;
-            }
-            self.word(word);
-            first = false;
-        }
-        if !first && text.ends_with(is_space) {
-            self.space = true;
-        }
-    }
-
-    fn preformatted_text(&mut self, text: &str) {
-        for (i, line) in text.split('\n').enumerate() {
-            if i > 0 {
-                self.break_line();
-            }
-            let line = line.trim_end_matches('\r');
-            if !line.is_empty() {
-                self.word(line);
-            }
-        }
-    }
-
-    /// Writes what is due, then `word`.
-    fn word(&mut self, word: &str) {
-        if word.chars().all(|c| c == '\u{a0}') {
-            // Mail programs write an empty line as a paragraph with a no-break space in it.
-            if self.line_is_empty || self.newlines > 0 {
-                self.block(2);
-            } else {
-                self.space = true;
-            }
-            return;
-        }
-        self.start_line();
-        // Markdown wants closing marks right after the text and opening ones right before it.
-        self.close_stale_marks();
-        if self.space && !self.line_is_empty {
-            self.out.push(' ');
-        }
-        self.sync_marks();
-        self.space = false;
-        if let Some(link) = &mut self.link
-            && link.start.is_none()
-        {
-            link.start = Some(self.out.len());
-        }
-        for c in word.chars() {
-            match c {
-                '\u{a0}' | '\u{2028}' | '\u{2029}' | '\n' => self.out.push(' '),
-                // Soft hyphens and zero-width spaces pad the preview texts of newsletters.
-                '\u{ad}' | '\u{200b}' | '\u{200c}' | '\u{feff}' | '\u{34f}' => {}
-                c if is_forbidden(c) => {}
-                c => self.out.push(c),
-            }
-        }
-        self.line_is_empty = false;
-    }
-
-    /// Ends the line that is being written as far as it is due, and starts the next one.
-    fn start_line(&mut self) {
-        if self.cell && !self.line_is_empty && self.newlines == 0 {
-            self.close_marks();
-            let after_label = self.out.ends_with(':');
-            self.out.push_str(if after_label { " " } else { " | " });
-            self.space = false;
-        }
-        self.cell = false;
-        if self.newlines > 0 && !self.out.is_empty() {
-            self.close_marks();
-            for i in 0..self.newlines {
-                self.out.push('\n');
-                if i + 1 < self.newlines {
-                    // An empty line within a quote belongs to it.
-                    let depth = self.quotes.min(self.line_quotes).min(MAX_QUOTES);
-                    self.out.extend(std::iter::repeat_n('>', depth));
-                }
-            }
-        }
-        let fresh = self.newlines > 0 || self.out.is_empty();
-        self.newlines = 0;
-        if !fresh {
-            return;
-        }
-        if let Some(kind) = self.cut_due.take() {
-            self.cut.get_or_insert(Cut { at: self.out.len(), kind });
-        }
-        self.line_quotes = self.quotes;
-        let quotes = self.quotes.min(MAX_QUOTES);
-        self.out.extend(std::iter::repeat_n('>', quotes));
-        if quotes > 0 {
-            self.out.push(' ');
-        }
-        if !self.lists.is_empty() {
-            let levels = (self.lists.len() - 1).min(8);
-            self.out.extend(std::iter::repeat_n("  ", levels));
-            match self.item.take() {
-                Some(item) => self.out.push_str(&item),
-                None => self.out.push_str("  "),
-            }
-        }
-        self.line_is_empty = true;
-        self.space = false;
-    }
-
-    fn block(&mut self, newlines: usize) {
-        if !self.out.is_empty() {
-            self.newlines = self.newlines.max(newlines);
-        }
-        self.space = false;
-    }
-
-    /// A line end that the author wrote: several leave lines empty, up to two.
-    fn break_line(&mut self) {
-        if !self.out.is_empty() {
-            self.newlines = (self.newlines + 1).min(3);
-        }
-        self.space = false;
-    }
-
-    fn sync_marks(&mut self) {
-        if self.flavour == Flavour::Plain || self.preformatted > 0 {
-            return;
-        }
-        for i in self.written_marks.len()..self.marks.len() {
-            self.out.push_str(self.marks[i]);
-            self.written_marks.push(self.marks[i]);
-        }
-    }
-
-    fn close_stale_marks(&mut self) {
-        let same = self.written_marks.iter().zip(&self.marks).take_while(|(a, b)| a == b).count();
-        while self.written_marks.len() > same {
-            if let Some(mark) = self.written_marks.pop() {
-                self.out.push_str(mark);
-            }
-        }
-    }
-
-    fn close_marks(&mut self) {
-        while let Some(mark) = self.written_marks.pop() {
-            self.out.push_str(mark);
         }
     }
 
@@ -509,22 +332,7 @@ impl Writer {
         if self.cut.is_some() || self.cut_due.is_some() || attributes.len() < 4 || self.hidden > 0 {
             return;
         }
-        let class = attribute(attributes, "class").unwrap_or("");
-        let id = attribute(attributes, "id").unwrap_or("");
-        let style = attribute(attributes, "style").unwrap_or("");
-        let attribution =
-            ["gmail_quote", "gmail_attr", "moz-cite-prefix", "yahoo_quoted", "protonmail_quote"];
-        let everything =
-            ["appendonsend", "divRplyFwdMsg", "mail-editor-reference-message-container"];
-        let outlook_line = ["border-top:solid #e1e1e1", "border-top:solid #b5c4df"];
-        if class.split_whitespace().any(|c| attribution.contains(&c)) {
-            self.cut_due = Some(CutKind::Attribution);
-        } else if everything.contains(&id)
-            || (style.len() < 200
-                && outlook_line.iter().any(|l| style.to_ascii_lowercase().contains(l)))
-        {
-            self.cut_due = Some(CutKind::Everything);
-        }
+        self.cut_due = cut::quote_markup(attributes);
         if self.cut_due.is_some() {
             self.block(1);
         }
@@ -541,20 +349,4 @@ impl Writer {
         }
         Rendered { text: self.out, cut: self.cut }
     }
-}
-
-/// Text that the author hid from readers, such as a newsletter's preview line.
-fn is_hidden(style: &str) -> bool {
-    if style.len() < 12 {
-        return false;
-    }
-    let style: String = style
-        .chars()
-        .take(2_000)
-        .filter(|c| !c.is_whitespace())
-        .collect::<String>()
-        .to_ascii_lowercase();
-    style.contains("display:none")
-        || style.contains("mso-hide:all")
-        || style.contains("visibility:hidden")
 }

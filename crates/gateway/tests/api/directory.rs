@@ -1,0 +1,155 @@
+//! Contacts and their addresses.
+
+use actix_web::http::Method;
+use isthmus_store::{ChangeSet, rows};
+use serde_json::json;
+
+use crate::support::{ACME, ALICE, BOB, World, request};
+
+#[actix_web::test]
+async fn a_contact_is_added_changed_and_found() {
+    let world = World::new().await;
+    let dave =
+        json!({"email": "Dave@Customer.test", "name": " Dave ", "im": "xmpp:dave@chat.test"});
+    let created = world.post(ALICE, "/v1/contacts", dave.clone()).await;
+    assert_eq!(created.status, 201, "{:?}", created.octets);
+    let id = created.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(created.json()["addresses"][0]["state"], "claimed");
+    assert_eq!(
+        world.post(ALICE, "/v1/contacts", dave).await.problem(),
+        (409, "already-exists".into())
+    );
+    let change = request(Method::PATCH, &format!("/v1/contacts/{id}"), BOB)
+        .set_json(json!({"policy": "email", "always_send": true}));
+    assert_eq!(world.ask(change).await.status, 200);
+    let reset = request(Method::PATCH, &format!("/v1/contacts/{id}"), BOB)
+        .set_json(json!({"policy": null}));
+    assert_eq!(world.ask(reset).await.status, 200);
+    let seen = world.get(ACME, &format!("/v1/contacts/{id}")).await.json();
+    assert_eq!(seen["policy"], json!(null));
+    assert_eq!((seen["always_send"].as_bool(), seen["name"].as_str()), (Some(true), Some("Dave")));
+    let found = world.get(ALICE, "/v1/contacts?q=dave").await.json();
+    assert_eq!(found["items"].as_array().expect("items").len(), 1);
+    let bad = request(Method::PATCH, &format!("/v1/contacts/{id}"), BOB)
+        .set_json(json!({"policy": "maybe"}));
+    assert_eq!(world.ask(bad).await.problem().0, 422);
+}
+
+#[actix_web::test]
+async fn an_address_is_asked_three_times_a_day_at_most() {
+    let world = World::new().await;
+    let added =
+        world.post(ALICE, "/v1/contacts/me/addresses", json!({"im": "xmpp:alice@chat.test"})).await;
+    assert_eq!(added.status, 201, "{:?}", added.octets);
+    let mapping = added.json()["id"].as_str().expect("an id").to_owned();
+    let path = format!("/v1/contacts/me/addresses/{mapping}/verify");
+    let ask = async || world.ask(request(Method::POST, &path, ALICE)).await;
+    for _ in 0..3 {
+        assert_eq!(ask().await.status, 202);
+    }
+    let enough = ask().await;
+    assert_eq!(enough.problem(), (429, "too-many-challenges".into()));
+    assert!(!enough.header("retry-after").is_empty());
+    world.clock.advance_ms(86_400_001);
+    assert_eq!(ask().await.status, 202);
+    let rows = world.get(ALICE, "/v1/transactions").await.json();
+    assert_eq!(rows["items"][0]["service"], "challenge");
+    assert_eq!(rows["items"][0]["params"]["mapping_id"], mapping.as_str());
+}
+
+#[actix_web::test]
+async fn a_verified_address_belongs_to_one_person_until_it_is_revoked() {
+    let world = World::new().await;
+    let carol = world.get(ALICE, "/v1/contacts?q=carol").await.json()["items"][0].clone();
+    let (id, mapping) =
+        (carol["id"].as_str().expect("id"), carol["addresses"][0]["id"].as_str().expect("id"));
+    let im = json!({"im": "xmpp:Carol@chat.test"});
+    let taken = world.post(ALICE, "/v1/contacts/me/addresses", im.clone()).await;
+    assert_eq!(taken.problem(), (409, "address-taken".into()));
+    let verify = world
+        .post(ALICE, &format!("/v1/contacts/{id}/addresses/{mapping}/verify"), json!({}))
+        .await;
+    assert_eq!(verify.problem(), (409, "already-verified".into()));
+    let revoke = request(Method::DELETE, &format!("/v1/contacts/{id}/addresses/{mapping}"), ALICE);
+    assert_eq!(world.ask(revoke).await.status, 204);
+    assert_eq!(
+        world.get(ALICE, &format!("/v1/contacts/{id}/addresses")).await.json()["items"],
+        json!([])
+    );
+    assert_eq!(world.post(ALICE, "/v1/contacts/me/addresses", im).await.status, 201);
+    let odd =
+        world.post(ALICE, "/v1/contacts/me/addresses", json!({"im": "pigeon:a@b.test"})).await;
+    assert_eq!(odd.problem().0, 422);
+}
+
+#[actix_web::test]
+async fn a_member_does_not_touch_the_addresses_of_another_one() {
+    let world = World::new().await;
+    let (alice, bob) = (world.member("alice@acme.test").id, world.member("bob@acme.test").id);
+    let im = json!({"im": "xmpp:x@chat.test"});
+    assert_eq!(
+        world.post(BOB, &format!("/v1/contacts/{alice}/addresses"), im.clone()).await.problem().0,
+        404
+    );
+    assert_eq!(world.post(ALICE, &format!("/v1/contacts/{bob}/addresses"), im).await.status, 201);
+}
+
+#[actix_web::test]
+async fn an_import_reports_every_line() {
+    let world = World::new().await;
+    let csv = "email,name,im\n\
+               dave@customer.test,Dave,xmpp:dave@chat.test\n\
+               carol@customer.test,Caroline,\n\
+               carol@customer.test,Again,\n\
+               nonsense,Nobody,\n\
+               eve@customer.test,\"Eve, with comma\",carrier pigeon\n\
+               frank@customer.test,Frank,xmpp:carol@chat.test\n\
+               grace@customer.test,=1+1,\n";
+    let send = |csv: &str, key: &str| {
+        request(Method::POST, "/v1/contacts/import", key)
+            .insert_header(("Content-Type", "text/csv; charset=utf-8"))
+            .set_payload(csv.to_owned())
+    };
+    let reply = world.ask(send(csv, ALICE)).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.octets);
+    let report = reply.json();
+    assert_eq!(report["counts"], json!({"created": 2, "updated": 1, "unchanged": 0, "refused": 4}));
+    let results: Vec<_> =
+        report["lines"].as_array().expect("lines").iter().map(|l| l["line"].as_u64()).collect();
+    assert_eq!(results, (2..=8).map(Some).collect::<Vec<_>>());
+    assert!(report["lines"][4]["reason"].as_str().expect("a reason").contains("IM address"));
+    let dave = world.get(ALICE, "/v1/contacts?q=dave").await.json();
+    assert_eq!(dave["items"][0]["addresses"][0]["state"], "claimed");
+    let other = world.ask(send("mail,name\nx@y.test,X\n", ALICE)).await;
+    assert_eq!(other.problem().0, 422);
+}
+
+#[actix_web::test]
+async fn contacts_that_appear_at_the_same_time_are_one() {
+    let world = World::new().await;
+    let body = json!({"email": "dave@customer.test", "name": "Dave"});
+    let (a, b) = tokio::join!(
+        world.post(ALICE, "/v1/contacts", body.clone()),
+        world.post(BOB, "/v1/contacts", body.clone())
+    );
+    let mut statuses = [a.status.as_u16(), b.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+}
+
+#[actix_web::test]
+async fn somebody_who_wrote_first_may_be_answered_by_im() {
+    let world = World::new().await;
+    let hello = json!({"to": "xmpp:zoe@chat.test", "via": "im", "text": "Hello"});
+    assert_eq!(world.post(ALICE, "/v1/messages", hello.clone()).await.problem().1, "no-im-address");
+    let talk = rows::Conversation {
+        id: world.fresh("cnv"),
+        tenant_id: world.acme.clone(),
+        subject: String::new(),
+        pair: "alice@acme.test xmpp:zoe@chat.test".into(),
+        created_at: 1,
+        last_at: 1,
+    };
+    world.commit(ChangeSet { put_conversations: vec![talk], ..ChangeSet::default() }).await;
+    assert_eq!(world.post(ALICE, "/v1/messages", hello).await.status, 202);
+}

@@ -1,0 +1,9 @@
+//! The HTTP API over a real store; the router is played by the tests.
+
+mod access;
+mod delivering;
+mod directory;
+mod hostile;
+mod reading;
+mod support;
+mod writing;
