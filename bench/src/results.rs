@@ -38,7 +38,7 @@ impl Figure {
     }
 
     /// With what is to be reached.
-    pub(crate) fn to_reach(mut self, bound: &'static str) -> Self {
+    pub(crate) fn bound_by(mut self, bound: &'static str) -> Self {
         self.to_reach = Some(bound);
         self
     }
@@ -128,8 +128,8 @@ mod tests {
         let mut sample = Sample::default();
         sample.push(6.0);
         let figure = Figure::told("x", "ratio", &sample);
-        assert_eq!(figure.clone().to_reach(">= 6.0").verdict(), "reached");
-        assert_eq!(figure.clone().to_reach("<= 5").verdict(), "FALLS SHORT");
+        assert_eq!(figure.clone().bound_by(">= 6.0").verdict(), "reached");
+        assert_eq!(figure.clone().bound_by("<= 5").verdict(), "FALLS SHORT");
         assert_eq!(figure.verdict(), "");
     }
 }

@@ -46,7 +46,6 @@ impl Answer {
     ///
     /// # Panics
     /// When it is another one, with what the server said.
-    #[must_use]
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "the API answered: {}", self.text());

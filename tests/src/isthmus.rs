@@ -17,6 +17,8 @@ use crate::{Api, Port, Server, ServerSpec, XmppServer};
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long one command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// How long what a command changed may take to be known to the server.
+const KNOWN_LIMIT: Duration = Duration::from_secs(3);
 /// How long it may take to end when asked.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -115,6 +117,8 @@ impl Isthmus {
             .expect("a temporary folder can be made");
         let (http, smtp) = (Port::free(), Port::free());
         let mut env = vec![
+            // Logs are read by people and by tests, not by terminals.
+            ("NO_COLOR".into(), "1".into()),
             ("ISTHMUS__DATA_DIR".into(), folder.path().join("data").display().to_string()),
             ("ISTHMUS__HTTP__LISTEN".into(), http.addr().to_string()),
             ("ISTHMUS__SMTP__LISTEN".into(), smtp.addr().to_string()),
@@ -124,8 +128,6 @@ impl Isthmus {
         command.extend([binary().into_os_string(), "serve".into()]);
         let mut spec = ServerSpec::new("isthmus", folder.path(), command);
         spec.without = Some("ISTHMUS__");
-        // Logs are read by people and by tests, not by terminals.
-        spec.env.push(("NO_COLOR".into(), "1".into()));
         spec.env.clone_from(&env);
         Self { server: Server::start(spec), http, smtp, env, folder }
     }
@@ -211,13 +213,23 @@ impl Isthmus {
 
     /// A key that administers the tenant.
     pub async fn tenant_key(&self, tenant: &str) -> String {
-        self.run_ok(&["keys", "create", "--tenant", tenant]).await.trim().to_owned()
+        self.key(&["keys", "create", "--tenant", tenant]).await
     }
 
     /// A key that acts as the member.
     pub async fn member_key(&self, tenant: &str, email: &str) -> String {
-        let args = ["keys", "create", "--tenant", tenant, "--member", email];
-        self.run_ok(&args).await.trim().to_owned()
+        self.key(&["keys", "create", "--tenant", tenant, "--member", email]).await
+    }
+
+    /// Makes a key and waits until it opens: what commands change acts within two seconds.
+    async fn key(&self, args: &[&str]) -> String {
+        let key = self.run_ok(args).await.trim().to_owned();
+        let api = self.api(&key);
+        crate::eventually("a new key opens", KNOWN_LIMIT, || async {
+            (api.get("/v1/transactions").await.status != 401).then_some(())
+        })
+        .await;
+        key
     }
 
     /// The HTTP API under a key.

@@ -47,7 +47,11 @@ impl ReadMail {
         input.write_all(raw).await.expect("the script reads its input");
         drop(input);
         let output = child.wait_with_output().await.expect("the script ends");
-        assert!(output.status.success(), "the mail cannot be read: {}", String::from_utf8_lossy(raw));
+        assert!(
+            output.status.success(),
+            "the mail cannot be read: {}",
+            String::from_utf8_lossy(raw)
+        );
         let mail: Value = serde_json::from_slice(&output.stdout).expect("the script writes JSON");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let files = mail["files"].as_array().into_iter().flatten().map(|file| MailFile {

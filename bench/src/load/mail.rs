@@ -35,7 +35,8 @@ fn head(from: &str, to: &str, mark: u32) -> String {
 
 /// A mail of 4 KB.
 pub(crate) fn ordinary(from: &str, to: &str, mark: u32) -> Vec<u8> {
-    const LINE: &str = "The pump runs, the valve is tight, and the report for the week is in the folder.\r\n";
+    const LINE: &str =
+        "The pump runs, the valve is tight, and the report for the week is in the folder.\r\n";
     let mut mail = head(from, to, mark);
     mail.push_str("Content-Type: text/plain; charset=utf-8\r\n\r\n");
     let end = mail.len() + BODY;
@@ -54,7 +55,8 @@ pub(crate) struct Large {
 
 impl Large {
     pub(crate) fn new() -> Self {
-        const LINE: &[u8] = b"SXN0aG11cyBsYXJnZSBmaWxlLCBsaW5lIGJ5IGxpbmUsIGFsbCBvZiB0aGVtIGFsaWtlIDAx\r\n";
+        const LINE: &[u8] =
+            b"SXN0aG11cyBsYXJnZSBmaWxlLCBsaW5lIGJ5IGxpbmUsIGFsbCBvZiB0aGVtIGFsaWtlIDAx\r\n";
         let mut shared = LINE.repeat(LARGE / LINE.len());
         shared.extend_from_slice(b"--part--\r\n");
         Self { shared: Arc::new(shared) }
@@ -66,9 +68,13 @@ impl Large {
         front.push_str("Content-Type: multipart/mixed; boundary=\"part\"\r\n\r\n--part\r\n");
         front.push_str("Content-Type: text/plain; charset=utf-8\r\n\r\n");
         front.push_str(&marked(mark));
-        front.push_str("\r\nHere is the file.\r\n\r\n--part\r\nContent-Type: application/octet-stream\r\n");
+        front.push_str(
+            "\r\nHere is the file.\r\n\r\n--part\r\nContent-Type: application/octet-stream\r\n",
+        );
         front.push_str("Content-Transfer-Encoding: base64\r\n");
-        front.push_str(&format!("Content-Disposition: attachment; filename=\"large-{mark}.bin\"\r\n\r\n"));
+        front.push_str(&format!(
+            "Content-Disposition: attachment; filename=\"large-{mark}.bin\"\r\n\r\n"
+        ));
         // Each file differs from all others, so that none is stored for two.
         use base64::Engine;
         let own = base64::engine::general_purpose::STANDARD.encode(format!("{mark:054}"));

@@ -75,7 +75,10 @@ impl Session {
                 continue;
             }
             if !self.line.starts_with(wanted) {
-                bail!("the SMTP server said {:?} where {wanted} was hoped for", self.line.trim_end());
+                bail!(
+                    "the SMTP server said {:?} where {wanted} was hoped for",
+                    self.line.trim_end()
+                );
             }
             return Ok(());
         }

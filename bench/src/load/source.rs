@@ -36,7 +36,8 @@ impl Source {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(LIMIT, output).await.context("smtp-source does not end")?;
+        let output =
+            tokio::time::timeout(LIMIT, output).await.context("smtp-source does not end")?;
         let output = output.context("smtp-source cannot be started; is Postfix installed?")?;
         if !output.status.success() {
             bail!("smtp-source failed: {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -42,7 +42,12 @@ impl Client {
     ///
     /// # Errors
     /// What the server refused.
-    pub(crate) async fn connect(addr: SocketAddr, user: &str, host: &str, password: &str) -> Result<Self> {
+    pub(crate) async fn connect(
+        addr: SocketAddr,
+        user: &str,
+        host: &str,
+        password: &str,
+    ) -> Result<Self> {
         let signed_in = sign_in(addr, user, host, password).await;
         let stream = signed_in.with_context(|| format!("{user}@{host} cannot sign in"))?;
         let (read, write) = stream.socket.into_split();
@@ -65,11 +70,6 @@ impl Client {
         &self.inbox
     }
 
-    /// The inbox, to be kept by somebody else.
-    pub(crate) fn shared_inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.inbox)
-    }
-
     /// Answers requests for receipts (XEP-0184) from now on.
     pub(crate) fn give_receipts(&self) {
         self.receipts.store(true, Ordering::Relaxed);
@@ -83,7 +83,9 @@ impl Client {
     /// Sends a chat message.
     pub(crate) async fn say(&self, to: &str, body: &str) {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
-        let xml = format!("<message to='{to}' type='chat' id='say{number}'><body>{body}</body></message>");
+        let xml = format!(
+            "<message to='{to}' type='chat' id='say{number}'><body>{body}</body></message>"
+        );
         // A broken connection shows where the message is waited for.
         let _ = self.out.send(xml.into_bytes()).await;
     }
@@ -104,7 +106,8 @@ async fn sign_in(addr: SocketAddr, user: &str, host: &str, password: &str) -> Re
     stream.expect("PLAIN").await?;
     // RFC 4616 section 2: authorization identity, identity, password.
     let plain = base64::engine::general_purpose::STANDARD.encode(format!("\0{user}\0{password}"));
-    let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>");
+    let auth =
+        format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>");
     stream.ask(&auth, "<success").await?;
     stream.open(host, CLIENT).await?;
     stream.expect("xmpp-bind").await?;

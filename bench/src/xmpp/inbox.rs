@@ -74,7 +74,9 @@ impl Inbox {
                 }
                 let state = self.state();
                 let (marked, filled) = (state.marks.len(), state.filled);
-                bail!("{what}: nothing came for {patience:?} after {marked} marked and {filled} other messages");
+                bail!(
+                    "{what}: nothing came for {patience:?} after {marked} marked and {filled} other messages"
+                );
             }
         }
     }

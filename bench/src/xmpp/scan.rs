@@ -97,9 +97,10 @@ pub(crate) fn attribute<'a>(stanza: &'a [u8], name: &str) -> Option<&'a str> {
     loop {
         let at = from + memchr::memmem::find(&tag[from..], name.as_bytes())?;
         from = at + name.len();
-        let quoted = tag.get(from..from + 2).filter(|q| matches!(q, b"='" | b"=\""));
+        let quoted = tag.get(from..from + 2).filter(|q| matches!(*q, b"='" | b"=\""));
         // `id` is also the end of other names.
-        let (Some(quoted), Some(b' ')) = (quoted, at.checked_sub(1).map(|before| tag[before])) else {
+        let (Some(quoted), Some(b' ')) = (quoted, at.checked_sub(1).map(|before| tag[before]))
+        else {
             continue;
         };
         let value = &tag[from + 2..];
@@ -122,7 +123,9 @@ mod tests {
             scanner.feed(octets);
             while let Some(piece) = scanner.next() {
                 found.push(match piece {
-                    Piece::Open(r) => format!("open {}", attribute(scanner.bytes(r), "id").unwrap_or("?")),
+                    Piece::Open(r) => {
+                        format!("open {}", attribute(scanner.bytes(r), "id").unwrap_or("?"))
+                    }
                     Piece::Stanza(r) => String::from_utf8_lossy(scanner.bytes(r)).into_owned(),
                     Piece::Close => "close".into(),
                 });
@@ -135,7 +138,10 @@ mod tests {
     fn stanzas_are_found_however_they_arrive() {
         let whole = pieces(STREAM.len());
         assert_eq!(whole.len(), 4, "{whole:?}");
-        assert_eq!((whole[0].as_str(), whole[2].as_str(), whole[3].as_str()), ("open s1", "<iq/>", "close"));
+        assert_eq!(
+            (whole[0].as_str(), whole[2].as_str(), whole[3].as_str()),
+            ("open s1", "<iq/>", "close")
+        );
         assert_eq!(attribute(whole[1].as_bytes(), "id"), Some("m>1"));
         assert_eq!(attribute(whole[1].as_bytes(), "to"), None);
         for chunk in [1, 2, 7, 64] {

@@ -8,7 +8,10 @@ use isthmus_domain::service::OutFileRef;
 use isthmus_im::InMessage;
 use isthmus_store::{StoreError, TenantView, rows};
 
-use crate::Gateway;
+use crate::{
+    Gateway,
+    webchat::{KEPT, NETWORK},
+};
 
 /// Octets of one file.
 const MAX: usize = 25 * 1024 * 1024;
@@ -25,6 +28,12 @@ pub(crate) async fn fetch(
 ) -> Result<(Vec<OutFileRef>, Vec<String>, Vec<rows::Blob>), StoreError> {
     let (mut files, mut links, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
     for (i, file) in message.files.iter().enumerate() {
+        // Our own chat keeps a file before it hands the message on; no other network can say so.
+        let kept = file.url.strip_prefix(KEPT).filter(|_| message.from.network() == NETWORK);
+        if let Some(Ok(kept)) = kept.map(serde_json::from_str::<OutFileRef>) {
+            files.push(kept);
+            continue;
+        }
         let fetched = if i < FILES && may_fetch(gateway, message, &file.url) {
             get(&file.url).await
         } else {

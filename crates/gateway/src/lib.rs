@@ -7,6 +7,8 @@ mod im_files;
 pub mod pages;
 pub mod sign_in;
 pub mod smtp;
+pub mod web;
+pub mod webchat;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 

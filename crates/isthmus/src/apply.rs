@@ -87,7 +87,7 @@ struct Contact {
 ///
 /// # Errors
 /// Names the tenant and the value that is wrong.
-pub fn read(text: &str, chance: &Chance) -> Result<Vec<ApplyTenant>> {
+pub(crate) fn read(text: &str, chance: &Chance) -> Result<Vec<ApplyTenant>> {
     let file: File = toml::from_str(text)?;
     if !file.price_book.is_empty() {
         tracing::warn!("Price books are declared; this version does not charge yet and leaves them alone");

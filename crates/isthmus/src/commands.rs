@@ -12,7 +12,7 @@ use crate::{apply, config::Config, serve};
 
 /// `isthmus migrate …`
 #[derive(Subcommand)]
-pub enum Migrate {
+pub(crate) enum Migrate {
     /// Apply all pending migrations.
     Up,
     /// Take the last one back.
@@ -23,7 +23,7 @@ pub enum Migrate {
 
 /// `isthmus keys …`
 #[derive(Subcommand)]
-pub enum Keys {
+pub(crate) enum Keys {
     /// Make an API key and print it, alone, once.
     Create {
         /// The tenant's slug.
@@ -49,7 +49,7 @@ pub enum Keys {
 
 /// `isthmus xmpp …`
 #[derive(Subcommand)]
-pub enum Xmpp {
+pub(crate) enum Xmpp {
     /// Print the server's configuration for all bridge domains.
     Render {
         /// prosody or ejabberd.
@@ -59,7 +59,7 @@ pub enum Xmpp {
 
 /// XMPP servers that we know how to configure.
 #[derive(Clone, Copy, clap::ValueEnum)]
-pub enum Server {
+pub(crate) enum Server {
     /// Prosody 0.12
     Prosody,
     /// ejabberd 23
@@ -68,7 +68,7 @@ pub enum Server {
 
 /// `isthmus tenant …`
 #[derive(Subcommand)]
-pub enum Tenant {
+pub(crate) enum Tenant {
     /// List tenants.
     List {
         /// As JSON.
@@ -84,7 +84,7 @@ pub enum Tenant {
 
 /// Prints to standard output.
 #[expect(clippy::print_stdout, reason = "this is what a command line is for")]
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     print!("{text}");
 }
 
@@ -92,7 +92,7 @@ pub fn say(text: &str) {
 ///
 /// # Errors
 /// Says what is possible.
-pub fn check_role(role: &str) -> Result<()> {
+pub(crate) fn check_role(role: &str) -> Result<()> {
     const ROLES: [&str; 4] = ["gateway", "router", "allocator", "billing"];
     if role == "all" {
         return Ok(());
@@ -109,7 +109,7 @@ pub fn check_role(role: &str) -> Result<()> {
 ///
 /// # Errors
 /// When the database cannot be reached or changed.
-pub async fn migrate(config: &Config, what: Migrate, json: bool) -> Result<()> {
+pub(crate) async fn migrate(config: &Config, what: Migrate, json: bool) -> Result<()> {
     config.check_engines()?;
     let url = config.database_url();
     match what {
@@ -134,7 +134,7 @@ pub async fn migrate(config: &Config, what: Migrate, json: bool) -> Result<()> {
 ///
 /// # Errors
 /// Names what is wrong in the file; nothing is then written.
-pub async fn apply(config: &Config, file: &Path) -> Result<()> {
+pub(crate) async fn apply(config: &Config, file: &Path) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let chance = Arc::new(serve::chance());
     let tenants = apply::read(&text, &chance).with_context(|| format!("in {}", file.display()))?;
@@ -149,7 +149,7 @@ pub async fn apply(config: &Config, file: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the tenant or member is not there.
-pub async fn keys(config: &Config, what: Keys) -> Result<()> {
+pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
     let store = serve::store(config).await?;
     let chance = serve::chance();
     let now = serve::SystemClock.now();
@@ -199,7 +199,7 @@ pub async fn keys(config: &Config, what: Keys) -> Result<()> {
 ///
 /// # Errors
 /// When the tenant is not there.
-pub async fn tenant(config: &Config, what: Tenant) -> Result<()> {
+pub(crate) async fn tenant(config: &Config, what: Tenant) -> Result<()> {
     let store = serve::store(config).await?;
     let directory = store.directory();
     match what {
@@ -232,7 +232,7 @@ pub async fn tenant(config: &Config, what: Tenant) -> Result<()> {
 ///
 /// # Errors
 /// When the tenants cannot be read.
-pub async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
+pub(crate) async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
     let Xmpp::Render { server } = what;
     let store = serve::store(config).await?;
     let (listen, default) = config.xmpp().unwrap_or_else(|| ("127.0.0.1:5347".into(), String::new()));
@@ -275,7 +275,7 @@ pub async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
 ///
 /// # Errors
 /// When something that is needed is not there.
-pub async fn doctor(config: &Config, json: bool) -> Result<()> {
+pub(crate) async fn doctor(config: &Config, json: bool) -> Result<()> {
     let mut lines: Vec<(&str, String, &str, String)> = Vec::new();
     let mut bad = false;
     let mut line = |what, found: Result<String>, expected, todo: &str| match found {

@@ -49,7 +49,7 @@ const KEYS: &[Key] = &[
 
 /// The configuration in effect.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     values: BTreeMap<&'static str, toml::Value>,
 }
 
@@ -58,7 +58,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the key and the file or variable that is wrong.
-    pub fn load(file: Option<&std::path::Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self> {
+    pub(crate) fn load(file: Option<&std::path::Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self> {
         let mut values = BTreeMap::new();
         for key in KEYS.iter().filter(|k| !k.default.is_empty()) {
             values.insert(key.name, literal(key.default).with_context(|| format!("the default of {}", key.name))?);
@@ -110,32 +110,32 @@ impl Config {
 
     /// The folder for everything.
     #[must_use]
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.text("data_dir").unwrap_or_else(|| "./isthmus-data".into()).into()
     }
 
     /// Where HTTP is served.
     #[must_use]
-    pub fn http_listen(&self) -> String {
+    pub(crate) fn http_listen(&self) -> String {
         self.text("http.listen").unwrap_or_default()
     }
 
     /// How it is reached from outside, without a slash at the end.
     #[must_use]
-    pub fn public_url(&self) -> String {
+    pub(crate) fn public_url(&self) -> String {
         let url = self.text("http.public_url").unwrap_or_else(|| format!("http://{}", self.http_listen()));
         url.trim_end_matches('/').to_owned()
     }
 
     /// Where SMTP is served.
     #[must_use]
-    pub fn smtp_listen(&self) -> String {
+    pub(crate) fn smtp_listen(&self) -> String {
         self.text("smtp.listen").unwrap_or_default()
     }
 
     /// Where SMTP is served under TLS.
     #[must_use]
-    pub fn smtp_tls_listen(&self) -> Option<String> {
+    pub(crate) fn smtp_tls_listen(&self) -> Option<String> {
         self.text("smtp.tls_listen")
     }
 
@@ -143,7 +143,7 @@ impl Config {
     ///
     /// # Errors
     /// When only one of them is set.
-    pub fn smtp_certificate(&self) -> Result<Option<(PathBuf, PathBuf)>> {
+    pub(crate) fn smtp_certificate(&self) -> Result<Option<(PathBuf, PathBuf)>> {
         match (self.text("smtp.tls_certificate"), self.text("smtp.tls_key")) {
             (Some(certificate), Some(key)) => Ok(Some((certificate.into(), key.into()))),
             (None, None) => Ok(None),
@@ -153,14 +153,14 @@ impl Config {
 
     /// Our name in SMTP.
     #[must_use]
-    pub fn smtp_hostname(&self) -> String {
+    pub(crate) fn smtp_hostname(&self) -> String {
         let host = || std::fs::read_to_string("/etc/hostname").map(|s| s.trim().to_owned()).ok();
         self.text("smtp.hostname").or_else(host).filter(|h| !h.is_empty()).unwrap_or_else(|| "localhost".into())
     }
 
     /// The relay, if one is set.
     #[must_use]
-    pub fn relay(&self) -> Option<String> {
+    pub(crate) fn relay(&self) -> Option<String> {
         self.text("smtp.relay")
     }
 
@@ -168,7 +168,7 @@ impl Config {
     ///
     /// # Errors
     /// Names what is not a network.
-    pub fn trusted_networks(&self) -> Result<Vec<(IpAddr, u8)>> {
+    pub(crate) fn trusted_networks(&self) -> Result<Vec<(IpAddr, u8)>> {
         self.list("smtp.trusted_networks")?
             .iter()
             .map(|text| {
@@ -189,7 +189,7 @@ impl Config {
     ///
     /// # Errors
     /// Names what is not an address.
-    pub fn dns_servers(&self) -> Result<Vec<std::net::SocketAddr>> {
+    pub(crate) fn dns_servers(&self) -> Result<Vec<std::net::SocketAddr>> {
         self.list("dns.servers")?
             .iter()
             .map(|text| {
@@ -202,7 +202,7 @@ impl Config {
 
     /// The database.
     #[must_use]
-    pub fn database_url(&self) -> String {
+    pub(crate) fn database_url(&self) -> String {
         self.text("database.url")
             .unwrap_or_else(|| format!("sqlite://{}", self.data_dir().join("isthmus.db").display()))
     }
@@ -211,7 +211,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the engine that it has not.
-    pub fn check_engines(&self) -> Result<()> {
+    pub(crate) fn check_engines(&self) -> Result<()> {
         for (name, here) in [("queue.url", "embedded:"), ("cache.url", "memory:")] {
             let wanted = self.text(name).unwrap_or_default();
             if wanted != here {
@@ -228,13 +228,13 @@ impl Config {
 
     /// The XMPP server's component listener and the default secret.
     #[must_use]
-    pub fn xmpp(&self) -> Option<(String, String)> {
+    pub(crate) fn xmpp(&self) -> Option<(String, String)> {
         Some((self.text("xmpp.server")?, self.text("xmpp.secret").unwrap_or_default()))
     }
 
     /// The HTTP upload service.
     #[must_use]
-    pub fn xmpp_upload_service(&self) -> Option<String> {
+    pub(crate) fn xmpp_upload_service(&self) -> Option<String> {
         self.text("xmpp.upload_service")
     }
 
@@ -242,7 +242,7 @@ impl Config {
     ///
     /// # Errors
     /// When it is no list.
-    pub fn file_hosts(&self) -> Result<Vec<String>> {
+    pub(crate) fn file_hosts(&self) -> Result<Vec<String>> {
         self.list("xmpp.file_hosts")
     }
 
@@ -250,7 +250,7 @@ impl Config {
     ///
     /// # Errors
     /// When it is not a time span.
-    pub fn span_ms(&self, name: &'static str) -> Result<i64> {
+    pub(crate) fn span_ms(&self, name: &'static str) -> Result<i64> {
         let text = self.text(name).unwrap_or_default();
         let span: jiff::SignedDuration = text
             .parse::<jiff::SignedDuration>()
@@ -269,12 +269,12 @@ impl Config {
 
     /// Whether logs are JSON.
     #[must_use]
-    pub fn logs_json(&self) -> bool {
+    pub(crate) fn logs_json(&self) -> bool {
         self.text("log.format").as_deref() == Some("json")
     }
 
     /// Puts a value in place unless the file or the environment has set another than the default.
-    pub fn default_to(&mut self, name: &'static str, value: toml::Value) {
+    pub(crate) fn default_to(&mut self, name: &'static str, value: toml::Value) {
         let default = KEYS.iter().find(|k| k.name == name).map_or("", |k| k.default);
         let unset = match self.values.get(name) {
             None => true,
@@ -287,7 +287,7 @@ impl Config {
 
     /// The configuration in effect as a commented TOML file, secrets masked.
     #[must_use]
-    pub fn print(&self) -> String {
+    pub(crate) fn print(&self) -> String {
         let mut out = String::new();
         let mut section = "";
         for key in KEYS {

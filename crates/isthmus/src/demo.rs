@@ -78,7 +78,7 @@ verified = true
 ///
 /// # Errors
 /// As `serve`.
-pub async fn run(mut config: Config) -> Result<()> {
+pub(crate) async fn run(mut config: Config) -> Result<()> {
     crate::log(&config, "warn");
     let loopback = ["127.0.0.0/8", "::1/128"].map(|n| toml::Value::String(n.into()));
     config.default_to("smtp.trusted_networks", toml::Value::Array(loopback.to_vec()));

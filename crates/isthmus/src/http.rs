@@ -2,9 +2,9 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use actix_web::{App, HttpServer, dev::Server, middleware, web};
+use actix_web::{App, HttpServer, dev::Server, web};
 use anyhow::Result;
-use isthmus_gateway::{Gateway, api};
+use isthmus_gateway::{Gateway, api::Api, web::Portal};
 
 /// Threads that serve HTTP; the machine's other work has its own.
 const WORKERS: usize = 2;
@@ -13,13 +13,15 @@ const WORKERS: usize = 2;
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn start(listener: TcpListener, gateway: Arc<Gateway>) -> Result<Server> {
+pub(crate) fn start(listener: TcpListener, gateway: Arc<Gateway>, portal: Portal) -> Result<Server> {
     let gateway = web::Data::from(gateway);
+    let api = Api::default();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(gateway.clone())
-            .wrap(middleware::Compress::default())
-            .configure(api::configure)
+            .configure(|cfg| api.configure(cfg))
+            // Last: it answers what nobody else knows.
+            .configure(|cfg| portal.configure(cfg))
     })
     .workers(WORKERS)
     .disable_signals()

@@ -88,7 +88,7 @@ const STORIES: &[Story] = &[
 ///
 /// # Errors
 /// When the store cannot take them.
-pub async fn past(store: &Store, now: Millis, chance: &Chance) -> Result<()> {
+pub(crate) async fn past(store: &Store, now: Millis, chance: &Chance) -> Result<()> {
     let directory = store.directory();
     for story in STORIES {
         let Some(tenant) = directory.by_slug(story.tenant) else { continue };

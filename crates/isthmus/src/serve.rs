@@ -7,7 +7,12 @@ use isthmus_domain::{
     clock::{Chance, Clock, Millis},
     signed::SignedLinks,
 };
-use isthmus_gateway::{Gateway, GatewayConfig, im, smtp::Door};
+use isthmus_gateway::{
+    Gateway, GatewayConfig, im,
+    smtp::Door,
+    web::{PageTimes, Portal},
+    webchat::WebChat,
+};
 use isthmus_im::ImNetwork;
 use isthmus_mail::{auth::Verifier, smtp};
 use isthmus_queue::{Bus, Queue, Signals};
@@ -20,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 
 /// The machine's clock: the one place that reads it.
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
@@ -32,7 +37,7 @@ impl Clock for SystemClock {
 
 /// Randomness from the operating system.
 #[must_use]
-pub fn chance() -> Chance {
+pub(crate) fn chance() -> Chance {
     use rand::TryRngCore;
     let mut seed = [0_u8; 32];
     // Without randomness every token could be guessed: better not to start at all.
@@ -44,7 +49,7 @@ pub fn chance() -> Chance {
 ///
 /// # Errors
 /// When it cannot be opened or migrated.
-pub async fn store(config: &Config) -> Result<Store> {
+pub(crate) async fn store(config: &Config) -> Result<Store> {
     config.check_engines()?;
     let url = config.database_url();
     let blobs = config.data_dir().join("blobs");
@@ -71,7 +76,7 @@ fn lock(data_dir: &Path) -> Result<File> {
 ///
 /// # Errors
 /// One clear line for what cannot be started.
-pub async fn serve(config: Config, demo_logins: Vec<(String, String)>, ready: impl FnOnce()) -> Result<()> {
+pub(crate) async fn serve(config: Config, demo_logins: Vec<(String, String)>, ready: impl FnOnce()) -> Result<()> {
     let data_dir = config.data_dir();
     let _lock = lock(&data_dir)?;
     let store = store(&config).await?;
@@ -92,6 +97,8 @@ pub async fn serve(config: Config, demo_logins: Vec<(String, String)>, ready: im
     let (signals, noticed) = Signals::channel(10_000);
     let (events_tx, events) = mpsc::channel(4_096);
     let mut networks: HashMap<&'static str, Arc<dyn ImNetwork>> = HashMap::new();
+    let web_chat = WebChat::new(store.clone(), events_tx.clone(), Arc::clone(&clock));
+    networks.insert("web", Arc::new(web_chat.clone()));
     let xmpp = config.xmpp().map(|(server, secret)| {
         let mut xmpp = XmppConfig::new(server, secret);
         xmpp.upload_service = config.xmpp_upload_service();
@@ -162,7 +169,13 @@ pub async fn serve(config: Config, demo_logins: Vec<(String, String)>, ready: im
         tasks.push(mail_server(listener, mode, &door, &limits, &spool, &doors));
     }
     tasks.push(mail_server(mail, smtp::TlsMode::StartTls(tls), &door, &limits, &spool, &doors));
-    let server = crate::http::start(http, Arc::clone(&gateway))?;
+    let times = PageTimes {
+        decision_deadline_ms: config.span_ms("delivery.decision_deadline")?,
+        expire_after_ms: config.span_ms("delivery.expire_after")?,
+        ..PageTimes::default()
+    };
+    let portal = Portal::new(Arc::clone(&gateway), web_chat, times);
+    let server = crate::http::start(http, Arc::clone(&gateway), portal)?;
     let handle = server.handle();
     let pages = tokio::spawn(server);
     ready();

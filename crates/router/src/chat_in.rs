@@ -34,7 +34,7 @@ impl Batch<'_> {
             None => Person { key: chat.from.clone(), name: short_name(&chat.from), member: None },
         };
         let Some(to) = &chat.to else {
-            return self.to_the_bridge(tenant, transaction, &author, &chat).await;
+            return self.for_the_bridge(tenant, transaction, &author, &chat).await;
         };
         let to = Person::by_email(tenant, &to.key(), None);
         let asked = self.open_question(&author, &to).await?;
@@ -217,7 +217,7 @@ impl Batch<'_> {
     }
 
     /// What was written to the bridge itself: the answer to a challenge, or a call for help.
-    async fn to_the_bridge(
+    async fn for_the_bridge(
         &mut self,
         tenant: &TenantView,
         transaction: &rows::Transaction,

@@ -23,7 +23,9 @@ impl Batch<'_> {
     ) -> Result<Outcome, StoreError> {
         let link = self.router.store.link(&wanted.link).await?;
         let link = link.filter(|l| l.tenant_id == tenant.tenant.id && l.expires_at > self.now.0);
-        let Some(link) = link else { return Ok(Outcome::refused("this link does not work any more")) };
+        let Some(link) = link else {
+            return Ok(Outcome::refused("this link does not work any more"));
+        };
         let last = link.code_until.map_or(0, |until| until - CODE_MS);
         let sent = if self.now.0 - last > PAUSE_MS { 0 } else { link.sent };
         if sent >= CODES {

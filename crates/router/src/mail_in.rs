@@ -61,7 +61,7 @@ pub(crate) async fn read(
             forwarded_files.push(kept(store, tenant, attachment, &mut blobs).await?);
         }
         if let Some(raw) = forwarded.raw.take() {
-            forwarded_raw = Some(keep(store, tenant, raw.into(), &mut blobs).await?);
+            forwarded_raw = Some(keep(store, tenant, raw, &mut blobs).await?);
         }
     }
     let html = match parsed.html.take() {
@@ -90,7 +90,7 @@ async fn kept(
     attachment: &mut mime::Attachment,
     blobs: &mut Vec<rows::Blob>,
 ) -> Result<OutFileRef, StoreError> {
-    let data = Bytes::from(std::mem::take(&mut attachment.data));
+    let data = std::mem::take(&mut attachment.data);
     Ok(OutFileRef {
         name: attachment.name.clone(),
         media_type: attachment.media_type.clone(),
@@ -125,11 +125,11 @@ impl Batch<'_> {
         for rcpt in &mail.rcpts {
             let this = if rcpt.domain() == tenant.tenant.bridge_domain {
                 match read_bridge_local(rcpt.local()) {
-                    Some(local) => self.to_bridge(tenant, transaction, &mail, &incoming, local).await?,
+                    Some(local) => self.for_bridge_address(tenant, transaction, &mail, &incoming, local).await?,
                     None => Outcome::refused("there is no such address on the bridge"),
                 }
             } else {
-                self.to_member(tenant, transaction, &mail, &incoming, &rcpt.key()).await?
+                self.for_member(tenant, transaction, &mail, &incoming, &rcpt.key()).await?
             };
             if !matches!(this, Outcome::Done) {
                 outcome = this;
@@ -139,7 +139,7 @@ impl Batch<'_> {
     }
 
     /// Ordinary mail to a member: into the inbox, and to their chat if they are there.
-    async fn to_member(
+    async fn for_member(
         &mut self,
         tenant: &TenantView,
         transaction: &rows::Transaction,

@@ -25,7 +25,7 @@ const CONFIRM_MS: i64 = 14 * 86_400_000;
 
 impl Batch<'_> {
     /// What a mail to a bridge address means.
-    pub(crate) async fn to_bridge(
+    pub(crate) async fn for_bridge_address(
         &mut self,
         tenant: &TenantView,
         transaction: &rows::Transaction,
@@ -45,10 +45,10 @@ impl Batch<'_> {
             BridgeLocal::Decision { token, action } => self.decided_by_mail(tenant, mail, incoming, &token, &action).await,
             BridgeLocal::Forward => self.forward(tenant, transaction, mail, incoming).await,
             BridgeLocal::Person(email) => {
-                self.to_person(tenant, transaction, mail, incoming, &email).await
+                self.for_person(tenant, transaction, mail, incoming, &email).await
             }
             BridgeLocal::Alias(alias) => match tenant.alias(&alias).and_then(|a| Email::parse(a).ok()) {
-                Some(email) => self.to_person(tenant, transaction, mail, incoming, &email).await,
+                Some(email) => self.for_person(tenant, transaction, mail, incoming, &email).await,
                 None => Ok(Outcome::refused("there is no such alias")),
             },
         }
@@ -84,7 +84,7 @@ impl Batch<'_> {
     }
 
     /// `bob=acme.test@`: to that person as an instant message.
-    async fn to_person(
+    async fn for_person(
         &mut self,
         tenant: &TenantView,
         transaction: &rows::Transaction,
@@ -201,7 +201,7 @@ impl Batch<'_> {
             );
             let id = incoming.parsed.message_id.as_deref();
             self.notice_mail(tenant, member, &subject, &body, id).await?;
-            return Ok(Outcome::NoIm(to));
+            return Ok(Outcome::NoIm(Box::new(to)));
         }
         let mut talk = match known {
             Some(talk) => talk,

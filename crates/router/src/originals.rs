@@ -24,6 +24,11 @@ impl Batch<'_> {
         let Some(octets) = self.router.store.of(id).blob(raw).await? else {
             return Ok(Err("the mail to answer is not there any more".into()));
         };
+        // A text in JSON has whatever line ends its writer likes.
+        let octets = match mime::with_crlf(&octets) {
+            std::borrow::Cow::Borrowed(_) => octets,
+            std::borrow::Cow::Owned(mended) => mended.into(),
+        };
         let size = octets.len() as u64;
         let mut incoming = match mail_in::read(&self.router.store, id, octets).await? {
             Ok(incoming) => incoming,

@@ -66,7 +66,7 @@ pub(crate) async fn run(
         for row in found {
             sending.push(hand_over(&router, &mut relays, row));
         }
-        let handed = futures::future::join_all(sending.into_iter()).await;
+        let handed = futures::future::join_all(sending).await;
         isthmus_domain::failpoint::hit("outbound.after_handover");
         let (done, committed) = tokio::sync::oneshot::channel();
         if results.send((handed, done)).await.is_err() || committed.await.is_err() {

@@ -141,7 +141,7 @@ impl Batch<'_> {
         let tenant_id = &out.tenant.tenant.id;
         let address = self.im_address(out.tenant, out.to);
         if out.via == Medium::Im && address.is_none() {
-            return Ok(Outcome::NoIm(out.to.clone()));
+            return Ok(Outcome::NoIm(Box::new(out.to.clone())));
         }
         let seq = self.next_seq();
         let id = self.message_id(out.transaction, &talk.row.id);

@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
     /// Not possible; the words are for whoever asked.
     Refused(String),
     /// There is no verified IM address for this person.
-    NoIm(Person),
+    NoIm(Box<Person>),
 }
 
 impl Outcome {

@@ -48,12 +48,18 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot do it.
-    pub async fn mark_read(&self, conversation: &str, member_id: &str, seq: i64) -> Result<(), StoreError> {
+    pub async fn mark_read(
+        &self,
+        conversation: &str,
+        member_id: &str,
+        seq: i64,
+    ) -> Result<(), StoreError> {
         let (tenant, conversation, member) =
             (self.tenant.to_owned(), conversation.to_owned(), member_id.to_owned());
         self.store
             .write(move |tx| {
-                let (tenant, conversation, member) = (tenant.clone(), conversation.clone(), member.clone());
+                let (tenant, conversation, member) =
+                    (tenant.clone(), conversation.clone(), member.clone());
                 Box::pin(async move {
                     use e::participants::Column as C;
                     e::participants::Entity::update_many()
@@ -74,7 +80,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn open_confirmations(&self, member_id: &str) -> Result<Vec<rows::Confirmation>, StoreError> {
+    pub async fn open_confirmations(
+        &self,
+        member_id: &str,
+    ) -> Result<Vec<rows::Confirmation>, StoreError> {
         use e::confirmations::Column as C;
         Ok(e::confirmations::Entity::find()
             .filter(C::TenantId.eq(self.tenant))
@@ -92,7 +101,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn web_chat_called(&self, owner: &str, id: &str) -> Result<Option<rows::WebChatLine>, StoreError> {
+    pub async fn web_chat_called(
+        &self,
+        owner: &str,
+        id: &str,
+    ) -> Result<Option<rows::WebChatLine>, StoreError> {
         use e::web_chat::Column as C;
         // A row's key is thirteen digits of time, a space, and the id under which it was sent.
         Ok(e::web_chat::Entity::find()
@@ -109,13 +122,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot do it.
-    pub async fn take_code_attempt(&self, token: &str, most: i64) -> Result<Option<rows::Link>, StoreError> {
+    pub async fn take_code_attempt(
+        &self,
+        token: &str,
+        most: i64,
+    ) -> Result<Option<rows::Link>, StoreError> {
         let token = token.to_owned();
         self.write(move |tx| {
             let token = token.clone();
             Box::pin(async move {
                 use e::links::Column as C;
-                let Some(link) = e::links::Entity::find_by_id(&token).one(tx).await? else { return Ok(None) };
+                let Some(link) = e::links::Entity::find_by_id(&token).one(tx).await? else {
+                    return Ok(None);
+                };
                 if link.code_hash.is_none() || link.attempts >= most {
                     return Ok(None);
                 }

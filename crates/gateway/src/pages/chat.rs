@@ -31,6 +31,18 @@ pub struct ChatSignInView {
     pub people: Vec<ChatPerson>,
 }
 
+/// The page behind a link to somebody's web chat: looking shows whose, the button opens it.
+#[derive(Clone, Debug, Template)]
+#[template(path = "chat_open.html")]
+pub struct ChatOpenView {
+    /// Surroundings.
+    pub frame: Frame,
+    /// Token of the link.
+    pub token: String,
+    /// Whose chat it is.
+    pub name: String,
+}
+
 /// A bridge contact in somebody's list.
 #[derive(Clone, Debug)]
 pub struct ChatContact {

@@ -76,6 +76,7 @@ pub(crate) fn all(t: Typed<'_>) -> Vec<(String, String)> {
         ("dev-mails", render(&dev_mails(t))),
         ("dev-mail", render(&dev_mail(t))),
         ("chat-sign-in", render(&chat_sign_in(t))),
+        ("chat-open", render(&chat_open(t))),
         ("chat", render(&chat(t))),
         ("chat-empty", render(&chat_empty(t))),
     ]

@@ -73,18 +73,28 @@ pub(crate) fn preview(name: &str, media_type: &str, data: Bytes) -> HttpResponse
     match media_type {
         "application/pdf" => file("inline", name, media_type, data, PDF_CSP),
         // Not SVG: it is a document that may hold script.
-        "image/png" | "image/jpeg" | "image/gif" | "image/webp" => file("inline", name, media_type, data, FILE_CSP),
+        "image/png" | "image/jpeg" | "image/gif" | "image/webp" => {
+            file("inline", name, media_type, data, FILE_CSP)
+        }
         _ => download(name, media_type, data),
     }
 }
 
-fn file(how: &str, name: &str, media_type: &str, data: Bytes, policy: &'static str) -> HttpResponse {
+fn file(
+    how: &str,
+    name: &str,
+    media_type: &str,
+    data: Bytes,
+    policy: &'static str,
+) -> HttpResponse {
     let mut builder = HttpResponse::Ok();
     guard(&mut builder, policy);
     // Text and markup under their own type would be shown, or guessed at, by older browsers.
     let media_type = match media_type.split('/').next() {
         Some("image" | "audio" | "video") if media_type != "image/svg+xml" => media_type,
-        _ if matches!(media_type, "application/pdf" | "application/zip" | "message/rfc822") => media_type,
+        _ if matches!(media_type, "application/pdf" | "application/zip" | "message/rfc822") => {
+            media_type
+        }
         _ => "application/octet-stream",
     };
     builder.insert_header((header::CONTENT_DISPOSITION, disposition(how, name)));
@@ -94,8 +104,10 @@ fn file(how: &str, name: &str, media_type: &str, data: Bytes, policy: &'static s
 /// `attachment; filename="a.pdf"; filename*=UTF-8''a.pdf` (RFC 6266 section 4).
 fn disposition(how: &str, name: &str) -> String {
     let name = isthmus_mail::mime::safe_file_name(name);
-    let plain: String =
-        name.chars().map(|c| if c.is_ascii_graphic() && !"\"\\%;".contains(c) || c == ' ' { c } else { '_' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_graphic() && !"\"\\%;".contains(c) || c == ' ' { c } else { '_' })
+        .collect();
     let mut full = String::new();
     for b in name.bytes() {
         if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
@@ -122,9 +134,6 @@ pub(crate) enum Failure {
     /// A form that did not come from one of our pages.
     #[error("the form did not come from one of our pages: {0}")]
     Forged(&'static str),
-    /// Something that only administrators may do.
-    #[error("only administrators may do this")]
-    Forbidden,
     /// The form makes no sense.
     #[error("{0}")]
     Bad(&'static str),
@@ -148,7 +157,7 @@ impl ResponseError for Failure {
             Self::SignIn(_) => StatusCode::SEE_OTHER,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
-            Self::Forged(_) | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forged(_) => StatusCode::FORBIDDEN,
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMuch => StatusCode::TOO_MANY_REQUESTS,
@@ -175,7 +184,8 @@ impl ResponseError for Failure {
         };
         let status = self.status_code();
         let (title, detail) = (title.to_owned(), detail.to_owned());
-        let mut response = page_as(status, &ErrorView { frame, status: status.as_u16(), title, detail, way_out });
+        let mut response =
+            page_as(status, &ErrorView { frame, status: status.as_u16(), title, detail, way_out });
         if matches!(self, Self::TooMuch) {
             let minute = header::HeaderValue::from_static("60");
             response.headers_mut().insert(header::RETRY_AFTER, minute);
@@ -211,11 +221,6 @@ impl Failure {
                 "This form was not accepted",
                 "It did not come from a page that is still yours: you may have signed in or out in another \
                  tab. Nothing was sent. Go back, load the page again, and send it once more.",
-                WayOut::Inbox,
-            ),
-            Self::Forbidden => (
-                "Only administrators may do this",
-                "Nothing was changed. Ask one of your administrators.",
                 WayOut::Inbox,
             ),
             Self::Bad(why) => ("That did not work", why, WayOut::Inbox),
@@ -255,14 +260,20 @@ mod tests {
         let header = disposition("attachment", name);
         assert!(header.is_ascii() && !header.contains(['\r', '\n']), "{header}");
         assert_eq!(header.matches('"').count(), 2, "{header}");
-        assert_eq!(disposition("inline", "offer 1.pdf"), "inline; filename=\"offer 1.pdf\"; filename*=UTF-8''offer%201.pdf");
+        assert_eq!(
+            disposition("inline", "offer 1.pdf"),
+            "inline; filename=\"offer 1.pdf\"; filename*=UTF-8''offer%201.pdf"
+        );
     }
 
     #[test]
     fn markup_is_never_served_as_markup() {
         for media_type in ["text/html", "image/svg+xml", "application/xhtml+xml", "text/xml"] {
-            let response = preview("x", media_type, Bytes::from_static(b"<script>alert(1)</script>"));
-            let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let response =
+                preview("x", media_type, Bytes::from_static(b"<script>alert(1)</script>"));
+            let header = |name| {
+                response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+            };
             assert_eq!(header("content-type"), "application/octet-stream", "{media_type}");
             assert!(header("content-disposition").starts_with("attachment;"), "{media_type}");
         }

@@ -63,7 +63,9 @@ impl Draft {
             return Err("This subject is too long.".into());
         }
         if fields.files.len() > FILES {
-            return Err(format!("One message can have {FILES} files. Send the others with another one."));
+            return Err(format!(
+                "One message can have {FILES} files. Send the others with another one."
+            ));
         }
         let once = fields.line("once");
         if once.is_empty() || once.len() > 64 || !once.bytes().all(|b| b.is_ascii_alphanumeric()) {
@@ -120,7 +122,9 @@ fn may_chat(me: &Me, talk: &Talk, draft: &Draft) -> Result<(), String> {
 }
 
 fn no_address(key: &str) -> String {
-    format!("No verified chat address is known for {key}. Add one under Contacts, or send it as an email.")
+    format!(
+        "No verified chat address is known for {key}. Add one under Contacts, or send it as an email."
+    )
 }
 
 /// Commits the request; also tells the delivery's id.
@@ -183,9 +187,14 @@ async fn start_view(me: &Me, to: String, unsent: Unsent) -> Result<StartView, Fa
         .tenant
         .contacts()
         .map(|c| (c.email.clone(), c.name.clone()))
-        .chain(me.tenant.members().filter(|m| m.id != me.member.id).map(|m| (m.email.clone(), m.name.clone())))
+        .chain(
+            me.tenant
+                .members()
+                .filter(|m| m.id != me.member.id)
+                .map(|m| (m.email.clone(), m.name.clone())),
+        )
         .collect();
-    suggestions.sort_by(|a, b| a.1.to_lowercase().cmp(&b.1.to_lowercase()));
+    suggestions.sort_by_cached_key(|(_, name)| name.to_lowercase());
     suggestions.truncate(SUGGESTIONS);
     Ok(StartView {
         frame: me.frame().await?,
@@ -235,7 +244,8 @@ async fn refused(me: &Me, to: String, unsent: Unsent) -> Result<HttpResponse, Fa
 async fn recipient(me: &Me, to: &str, via: Medium) -> Result<Result<To, String>, Failure> {
     let im = match (Email::parse(to), ImAddress::parse(to)) {
         (Ok(email), _) => {
-            let has_chat = via == Medium::Email || people::im_address(&me.tenant, &email.key()).is_some();
+            let has_chat =
+                via == Medium::Email || people::im_address(&me.tenant, &email.key()).is_some();
             let key = email.key();
             return Ok(if has_chat { Ok(To::Person(email)) } else { Err(no_address(&key)) });
         }

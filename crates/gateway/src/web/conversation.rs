@@ -55,7 +55,11 @@ impl Talk {
 }
 
 /// `GET /conversations/ID`.
-pub(super) async fn show(me: Me, id: Path<String>, asked: Query<Asked>) -> Result<HttpResponse, Failure> {
+pub(super) async fn show(
+    me: Me,
+    id: Path<String>,
+    asked: Query<Asked>,
+) -> Result<HttpResponse, Failure> {
     let talk = Talk::of(&me, &id).await?;
     let view = view(&me, &talk, asked.before, None).await?;
     Ok(answer::page(&view))
@@ -128,7 +132,11 @@ fn composer(me: &Me, talk: &Talk, messages: &[rows::Message], unsent: Unsent) ->
         via: unsent.via.unwrap_or(via),
         chat,
         email: (!key.contains(':')).then(|| key.to_owned()),
-        subject: if subject.is_empty() { subject } else { isthmus_mail::mime::reply_subject(&subject) },
+        subject: if subject.is_empty() {
+            subject
+        } else {
+            isthmus_mail::mime::reply_subject(&subject)
+        },
         text: unsent.text,
         error: Some(unsent.error).filter(|e| !e.is_empty()),
         once: me.portal.gateway.chance.token(),

@@ -28,10 +28,14 @@ fn back(fields: &Fields) -> String {
 /// `POST /deliveries/ID/decision`.
 pub(super) async fn decide(id: Path<String>, form: MemberForm) -> Result<HttpResponse, Failure> {
     let MemberForm { me, fields } = form;
-    let choice: Choice = fields.get("action").parse().map_err(|_| Failure::Bad("There is no such answer."))?;
+    let choice: Choice =
+        fields.get("action").parse().map_err(|_| Failure::Bad("There is no such answer."))?;
     let delivery = me.scope().delivery(&id).await?;
-    let delivery = delivery.filter(|d| d.member_id.as_deref() == Some(&me.member.id)).ok_or(Failure::NotFound)?;
-    let decision = Decision { delivery_id: delivery.id, action: choice, by: me.member.name.clone() };
+    let delivery = delivery
+        .filter(|d| d.member_id.as_deref() == Some(&me.member.id))
+        .ok_or(Failure::NotFound)?;
+    let decision =
+        Decision { delivery_id: delivery.id, action: choice, by: me.member.name.clone() };
     let ended = me.portal.act(asked(&me, &decision), ChangeSet::default()).await?;
     told(&me, ended);
     Ok(answer::see(&back(&fields)))
@@ -52,7 +56,9 @@ fn told(me: &Me, ended: Ended) {
     match ended {
         // The page itself shows what was decided.
         Ended::Done => {}
-        Ended::Not(reason) => me.failed(&format!("That was not possible any more. {}", sentence(&reason))),
+        Ended::Not(reason) => {
+            me.failed(&format!("That was not possible any more. {}", sentence(&reason)))
+        }
         Ended::Open => me.done("Your decision is accepted and takes effect in a moment."),
     }
 }
@@ -85,11 +91,15 @@ pub(super) async fn held(id: Path<String>, form: MemberForm) -> Result<HttpRespo
 }
 
 /// What the member was asked about this very mail.
-async fn confirmation(me: &Me, message: &rows::Message) -> Result<Option<rows::Confirmation>, Failure> {
+async fn confirmation(
+    me: &Me,
+    message: &rows::Message,
+) -> Result<Option<rows::Confirmation>, Failure> {
     let Some(raw) = &message.raw_hash else { return Ok(None) };
     let now = me.portal.gateway.now().0;
     let open = me.scope().open_confirmations(&me.member.id).await?;
     Ok(open.into_iter().find(|c| {
-        c.expires_at > now && serde_json::from_str::<MailIn>(&c.data).is_ok_and(|mail| mail.raw == *raw)
+        c.expires_at > now
+            && serde_json::from_str::<MailIn>(&c.data).is_ok_and(|mail| mail.raw == *raw)
     }))
 }

@@ -145,24 +145,30 @@ fn same_origin(req: &HttpRequest) -> Result<(), Failure> {
 }
 
 async fn read(req: &HttpRequest, payload: &mut Payload) -> Result<Fields, Failure> {
-    let kind = req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind =
+        req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if let Some(boundary) = multipart::boundary(kind) {
         let portal = req.app_data::<Data<Portal>>().ok_or(Failure::NotFound)?;
         let _room = portal.uploads.acquire().await.map_err(|_| Failure::TooMuch)?;
         let body = octets(req.headers(), payload, WITH_FILES).await?;
-        let parts = multipart::parse(&body, boundary).ok_or(Failure::Bad("The form could not be read."))?;
+        let parts =
+            multipart::parse(&body, boundary).ok_or(Failure::Bad("The form could not be read."))?;
         return sorted(parts);
     }
     if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
         return Err(Failure::Bad("The form could not be read."));
     }
     let body = octets(req.headers(), payload, PLAIN).await?;
-    let fields = url::form_urlencoded::parse(&body).take(256).map(|(k, v)| (k.into_owned(), v.into_owned()));
+    let fields =
+        url::form_urlencoded::parse(&body).take(256).map(|(k, v)| (k.into_owned(), v.into_owned()));
     Ok(Fields { fields: fields.collect(), files: Vec::new() })
 }
 
 async fn octets(headers: &HeaderMap, payload: &mut Payload, most: usize) -> Result<Bytes, Failure> {
-    let said = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let said = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
     if said.is_some_and(|n| n > most as u64) {
         return Err(Failure::TooLarge);
     }
@@ -186,7 +192,8 @@ fn sorted(parts: Vec<multipart::Part>) -> Result<Fields, Failure> {
         match part.file_name {
             None => {
                 let value = String::from_utf8(part.data.to_vec());
-                out.fields.push((part.name, value.map_err(|_| Failure::Bad("The form is not UTF-8."))?));
+                out.fields
+                    .push((part.name, value.map_err(|_| Failure::Bad("The form is not UTF-8."))?));
             }
             // A file field in which nothing was chosen.
             Some(name) if name.is_empty() && part.data.is_empty() => {}

@@ -51,8 +51,10 @@ pub(super) async fn list(
     let query: String = asked.q.trim().chars().take(200).collect();
     let search = (!query.is_empty()).then_some(query.as_str());
     let before = asked.cursor.as_deref().and_then(read_cursor);
-    let mut found = scope.conversations(Some(&me.member.id), search, before, PAGE as u64 + 1).await?;
-    let next = (found.len() > PAGE).then(|| &found[PAGE - 1]).map(|c| format!("{}.{}", c.last_at, c.id));
+    let mut found =
+        scope.conversations(Some(&me.member.id), search, before, PAGE as u64 + 1).await?;
+    let next =
+        (found.len() > PAGE).then(|| &found[PAGE - 1]).map(|c| format!("{}.{}", c.last_at, c.id));
     found.truncate(PAGE);
     let ids: Vec<String> = found.iter().map(|c| c.id.clone()).collect();
     let facts = Facts::of(me, &ids).await?;
@@ -129,7 +131,8 @@ impl Facts {
                 people::medium(tenant, &m.medium, &m.from_person)
             }),
             at: Millis(conversation.last_at),
-            unread: u32::try_from(self.unread.get(&conversation.id).copied().unwrap_or(0)).unwrap_or(u32::MAX),
+            unread: u32::try_from(self.unread.get(&conversation.id).copied().unwrap_or(0))
+                .unwrap_or(u32::MAX),
             presence,
             waits,
         })
@@ -137,15 +140,21 @@ impl Facts {
 }
 
 /// Everybody but the member; whoever talks to themselves is shown to themselves.
-pub(super) fn others<'a>(people: &'a [rows::Participant], member_id: &str) -> Vec<&'a rows::Participant> {
-    let others: Vec<_> = people.iter().filter(|p| p.member_id.as_deref() != Some(member_id)).collect();
+pub(super) fn others<'a>(
+    people: &'a [rows::Participant],
+    member_id: &str,
+) -> Vec<&'a rows::Participant> {
+    let others: Vec<_> =
+        people.iter().filter(|p| p.member_id.as_deref() != Some(member_id)).collect();
     if others.is_empty() { people.iter().collect() } else { others }
 }
 
 /// The names of the others.
 pub(super) fn title(me: &Me, others: &[&rows::Participant]) -> String {
-    let names: Vec<String> =
-        others.iter().map(|p| people::party(&me.tenant, &p.person, &p.name).called().to_owned()).collect();
+    let names: Vec<String> = others
+        .iter()
+        .map(|p| people::party(&me.tenant, &p.person, &p.name).called().to_owned())
+        .collect();
     names.join(", ")
 }
 

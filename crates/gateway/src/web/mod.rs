@@ -9,8 +9,8 @@ pub(crate) mod answer;
 mod assets;
 mod compose;
 mod contacts;
-pub(crate) mod cookies;
 mod conversation;
+pub(crate) mod cookies;
 mod decide;
 mod decision;
 mod dev_mail;
@@ -76,7 +76,8 @@ impl Default for PageTimes {
 #[derive(Clone)]
 pub struct Portal(Arc<Shared>);
 
-pub(crate) struct Shared {
+/// What all pages share, behind [`Portal`].
+pub struct Shared {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) chat: WebChat,
     pub(crate) times: PageTimes,
@@ -154,7 +155,9 @@ async fn nowhere() -> Result<HttpResponse, Failure> {
 fn routes(cfg: &mut web::ServiceConfig) {
     use web::{get, post, resource};
     cfg.service(resource("/assets/{name}").route(get().to(assets::serve)))
-        .service(resource("/sign-in").route(get().to(sign_in::show)).route(post().to(sign_in::enter)))
+        .service(
+            resource("/sign-in").route(get().to(sign_in::show)).route(post().to(sign_in::enter)),
+        )
         .service(resource("/sign-out").route(post().to(sign_in::leave)))
         .service(resource("/").route(get().to(inbox::show)))
         .service(
@@ -172,9 +175,15 @@ fn routes(cfg: &mut web::ServiceConfig) {
         .service(resource("/messages/{id}/original").route(get().to(files::original)))
         .service(resource("/attachments/{id}").route(get().to(files::download)))
         .service(resource("/attachments/{id}/preview").route(get().to(files::preview)))
-        .service(resource("/contacts").route(get().to(contacts::list)).route(post().to(contacts::add)))
+        .service(
+            resource("/contacts").route(get().to(contacts::list)).route(post().to(contacts::add)),
+        )
         .service(resource("/contacts/import").route(post().to(import::import)))
-        .service(resource("/contacts/{id}").route(get().to(contacts::show)).route(post().to(contacts::change)))
+        .service(
+            resource("/contacts/{id}")
+                .route(get().to(contacts::show))
+                .route(post().to(contacts::change)),
+        )
         .service(resource("/contacts/{id}/addresses").route(post().to(addresses::add_for_contact)))
         .service(resource("/settings/addresses").route(post().to(addresses::add_own)))
         .service(resource("/mappings/{id}/challenge").route(post().to(addresses::challenge)))
@@ -189,7 +198,9 @@ fn routes(cfg: &mut web::ServiceConfig) {
         .service(resource("/c/{token}").route(get().to(links::show)).route(post().to(links::enter)))
         .service(resource("/c/{token}/code").route(post().to(links::send)))
         .service(resource("/c/{token}/attachments/{id}").route(get().to(transcript::download)))
-        .service(resource("/c/{token}/attachments/{id}/preview").route(get().to(transcript::preview)))
+        .service(
+            resource("/c/{token}/attachments/{id}/preview").route(get().to(transcript::preview)),
+        )
         .service(resource("/c/{token}/messages/{id}/html").route(get().to(transcript::html)))
         .service(resource("/d/{token}").route(get().to(decide::show)).route(post().to(decide::act)))
         .service(resource("/dev/mail").route(get().to(dev_mail::list)))

@@ -28,7 +28,8 @@ pub(super) fn boundary(content_type: &str) -> Option<&str> {
         let (name, value) = p.split_once('=')?;
         name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"'))
     })?;
-    ((1..=70).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic() || b == b' ')).then_some(value)
+    ((1..=70).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic() || b == b' '))
+        .then_some(value)
 }
 
 /// All parts in order; `None` if it is no such form, is cut off or has too many parts.
@@ -78,7 +79,7 @@ fn parameter(disposition: &str, wanted: &str) -> Option<String> {
     let mut rest = disposition;
     while let Some(semicolon) = rest.find(';') {
         rest = rest[semicolon + 1..].trim_start();
-        let Some((name, value)) = rest.split_once('=') else { return None };
+        let (name, value) = rest.split_once('=')?;
         let Some(quoted) = value.strip_prefix('"') else {
             rest = value;
             continue;

@@ -24,7 +24,13 @@ pub(crate) fn party(tenant: &TenantView, key: &str, name: &str) -> Party {
 pub(crate) fn parties(tenant: &TenantView, list: &str) -> Vec<Party> {
     let all: Vec<serde_json::Value> = serde_json::from_str(list).unwrap_or_default();
     all.iter()
-        .map(|v| party(tenant, v["address"].as_str().unwrap_or_default(), v["name"].as_str().unwrap_or_default()))
+        .map(|v| {
+            party(
+                tenant,
+                v["address"].as_str().unwrap_or_default(),
+                v["name"].as_str().unwrap_or_default(),
+            )
+        })
         .collect()
 }
 
@@ -56,7 +62,10 @@ impl Shared {
 pub(crate) fn medium(tenant: &TenantView, medium: &str, person: &str) -> Medium {
     match medium {
         "email" => Medium::Email,
-        _ => Medium::Im(im_address(tenant, person).map_or_else(|| "chat".to_owned(), |im| network(&im).to_owned())),
+        _ => Medium::Im(
+            im_address(tenant, person)
+                .map_or_else(|| "chat".to_owned(), |im| network(&im).to_owned()),
+        ),
     }
 }
 

@@ -58,7 +58,8 @@ pub(super) async fn enter(req: HttpRequest, form: VisitorForm) -> Result<HttpRes
     if let Some(old) = Jar::Session.read(&req, public_url) {
         gateway.store.end_session(crate::sign_in::secret_hash(&old)).await?;
     }
-    let agent = req.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let agent =
+        req.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let token = gateway.open_session(&member, agent).await?;
     let mut response = answer::see(next);
     // Token and name are made of letters, digits, dashes and underscores, which is all that could fail.
@@ -126,7 +127,15 @@ mod tests {
 
     #[test]
     fn signing_in_leads_nowhere_but_here() {
-        for bad in ["", "//evil.test", "/\\evil.test", "https://evil.test", "javascript:x", "/a\r\nSet-Cookie: x", "evil"] {
+        for bad in [
+            "",
+            "//evil.test",
+            "/\\evil.test",
+            "https://evil.test",
+            "javascript:x",
+            "/a\r\nSet-Cookie: x",
+            "evil",
+        ] {
             assert_eq!(own_path(bad), "/", "{bad:?}");
         }
         assert_eq!(own_path("/contacts?add=bob@acme.test"), "/contacts?add=bob@acme.test");

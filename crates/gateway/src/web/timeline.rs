@@ -12,8 +12,8 @@ use isthmus_store::{StoreError, rows};
 use super::{people, who::Me};
 use crate::pages::{
     message::{
-        Author, Decided, Decider, DeliveryLine, DeliveryState, Evidence, File, Held, Html, Item, Message,
-        Preview, Question,
+        Author, Decided, Decider, DeliveryLine, DeliveryState, Evidence, File, Held, Html, Item,
+        Message, Preview, Question,
     },
     words::{Action, Policy},
 };
@@ -40,9 +40,9 @@ pub(super) async fn items(
     let mut items = Vec::with_capacity(messages.len());
     let mut questions = Vec::new();
     for row in messages {
-        let none = Vec::new();
-        let own = deliveries.get(&row.id).unwrap_or(&none);
-        let Some(message) = message(me, row, files.get(&row.id).unwrap_or(&Vec::new()), own) else { continue };
+        let own = deliveries.get(&row.id).map_or(&[][..], Vec::as_slice);
+        let files = files.get(&row.id).map_or(&[][..], Vec::as_slice);
+        let Some(message) = message(me, row, files, own) else { continue };
         match &row.held {
             Some(reason) => items.push(Item::Held(held(me, conversation, row, reason, &message))),
             None => items.push(Item::Message(message)),
@@ -75,7 +75,8 @@ fn message(
     } else {
         row.from_person.as_str()
     };
-    let lines = if mine { deliveries.iter().filter_map(|d| line(me, d)).collect() } else { Vec::new() };
+    let lines =
+        if mine { deliveries.iter().filter_map(|d| line(me, d)).collect() } else { Vec::new() };
     Some(Message {
         id: row.id.parse().ok()?,
         at: Millis(row.at),
@@ -123,7 +124,9 @@ fn line(me: &Me, row: &rows::Delivery) -> Option<DeliveryLine> {
         State::Retrying { next, .. } => DeliveryState::Retrying { next },
         State::Aborted { at, .. } => DeliveryState::Aborted { at },
         State::BecameEmail { at, .. } => DeliveryState::BecameEmail { at },
-        State::Failed { reason, .. } => DeliveryState::Failed { reason: super::work::sentence(&reason) },
+        State::Failed { reason, .. } => {
+            DeliveryState::Failed { reason: super::work::sentence(&reason) }
+        }
     };
     Some(DeliveryLine {
         id: row.id.parse().ok()?,
@@ -154,7 +157,8 @@ fn asked(
             let group = groups.get(token)?;
             let (first, message) = group.first()?;
             let (_, last) = group.last()?;
-            let Ok(State::AwaitingDecision { deadline, .. }) = serde_json::from_str(&first.data) else {
+            let Ok(State::AwaitingDecision { deadline, .. }) = serde_json::from_str(&first.data)
+            else {
                 return None;
             };
             Some(Question {

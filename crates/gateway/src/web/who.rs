@@ -94,6 +94,13 @@ impl Me {
         })
     }
 
+    /// The same member with the people of the tenant as they are after a change.
+    pub(crate) fn with_newest_directory(self) -> Self {
+        let directory = self.portal.gateway.store.directory();
+        let newest = directory.tenant(self.tenant_id()).cloned();
+        Self { tenant: newest.unwrap_or_else(|| Arc::clone(&self.tenant)), ..self }
+    }
+
     /// Shows `words` on the next page, as something that worked.
     pub(crate) fn done(&self, words: &str) {
         self.portal.say(&self.session.hash, crate::pages::Notice::Done(words.to_owned()));
@@ -154,7 +161,8 @@ impl Visitor {
     /// Lets their browser keep the cookie that the page's forms are checked against.
     pub(crate) fn keep(&self, mut response: HttpResponse) -> HttpResponse {
         if self.is_new {
-            let cookie = Jar::Visitor.with(self.token.clone(), &self.portal.gateway.config.public_url);
+            let cookie =
+                Jar::Visitor.with(self.token.clone(), &self.portal.gateway.config.public_url);
             // Name and value are made of letters and digits, which is all that could fail.
             let _ = response.add_cookie(&cookie);
         }

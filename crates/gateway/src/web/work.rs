@@ -60,7 +60,9 @@ impl Shared {
             {
                 return Ok(match row.state.as_str() {
                     "done" => Ended::Done,
-                    _ => Ended::Not(row.reason.unwrap_or_else(|| "it could not be done".to_owned())),
+                    _ => {
+                        Ended::Not(row.reason.unwrap_or_else(|| "it could not be done".to_owned()))
+                    }
                 });
             }
             if tokio::time::Instant::now() >= until {

@@ -28,7 +28,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use pages::configure;
+pub(crate) use pages::{KEPT, configure};
 use presence::Board;
 pub use presence::Watching;
 pub use say::{NotSaid, Saying};
@@ -127,7 +127,11 @@ impl WebChat {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn lines(&self, owner: &ImAddress, limit: u64) -> Result<Vec<rows::WebChatLine>, isthmus_store::StoreError> {
+    pub async fn lines(
+        &self,
+        owner: &ImAddress,
+        limit: u64,
+    ) -> Result<Vec<rows::WebChatLine>, isthmus_store::StoreError> {
         self.0.store.web_chat(owner.as_str(), None, limit).await
     }
 
@@ -175,7 +179,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A text without what no page can show: control characters except tab and line feed, and the two
 /// code points that are no characters at all.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))).collect()
+    text.chars()
+        .filter(|c| {
+            matches!(c, '\n' | '\t') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
+        })
+        .collect()
 }
 
 #[async_trait]
@@ -193,10 +201,16 @@ impl ImNetwork for WebChat {
 
     async fn send(&self, message: OutMessage) -> Result<Sent, SendError> {
         if message.to.network() != NETWORK {
-            return Err(SendError::Refused(format!("{} is no address of the web chat", message.to)));
+            return Err(SendError::Refused(format!(
+                "{} is no address of the web chat",
+                message.to
+            )));
         }
         let Some(tenant) = self.0.tenant_of(&message.bridge_domain) else {
-            return Err(SendError::NotConnected(format!("{} is not served here", message.bridge_domain)));
+            return Err(SendError::NotConnected(format!(
+                "{} is not served here",
+                message.bridge_domain
+            )));
         };
         let owner = message.to.as_str();
         let unclear = |e: isthmus_store::StoreError| SendError::Unclear(e.to_string());
@@ -208,7 +222,12 @@ impl ImNetwork for WebChat {
         let files: Vec<LineFile> = message
             .files
             .into_iter()
-            .map(|f| LineFile { name: f.name, media_type: f.media_type, size: f.size, link: f.link })
+            .map(|f| LineFile {
+                name: f.name,
+                media_type: f.media_type,
+                size: f.size,
+                link: f.link,
+            })
             .collect();
         let line = rows::WebChatLine {
             id,

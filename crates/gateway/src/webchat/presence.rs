@@ -79,7 +79,12 @@ impl Board {
 
     /// When something changes by itself.
     fn next_change(&self, now: Instant) -> Option<Instant> {
-        self.people.values().filter(|p| p.streams == 0).filter_map(|p| p.until).filter(|u| *u > now).min()
+        self.people
+            .values()
+            .filter(|p| p.streams == 0)
+            .filter_map(|p| p.until)
+            .filter(|u| *u > now)
+            .min()
     }
 
     fn forget_the_gone(&mut self, now: Instant) {
@@ -122,7 +127,8 @@ impl WebChat {
 
     /// A page of theirs was loaded.
     pub fn seen(&self, who: &ImAddress) {
-        lock(&self.0.board).people.entry(who.clone()).or_default().until = Some(Instant::now() + SEEN);
+        lock(&self.0.board).people.entry(who.clone()).or_default().until =
+            Some(Instant::now() + SEEN);
         self.0.changed.notify_one();
     }
 

@@ -36,7 +36,9 @@ pub enum NotSaid {
     #[error("{0}")]
     Refused(String),
     /// Nobody answered: it may or may not have been taken. Sending it again under the same id is safe.
-    #[error("It is not clear whether this was sent. Please send it again: it will not arrive twice.")]
+    #[error(
+        "It is not clear whether this was sent. Please send it again: it will not arrive twice."
+    )]
     Unclear,
     /// The store failed.
     #[error(transparent)]
@@ -79,7 +81,9 @@ impl WebChat {
             Err(other) => return Err(other),
         }
         let contact_name = match &saying.to {
-            Some(email) => self.name(&saying.bridge_domain, email).await.unwrap_or_else(|| email.to_string()),
+            Some(email) => {
+                self.name(&saying.bridge_domain, email).await.unwrap_or_else(|| email.to_string())
+            }
             None => String::new(),
         };
         let (id, at) = self.0.key(&saying.id);
@@ -94,7 +98,10 @@ impl WebChat {
             files: serde_json::to_string(&shown_files).unwrap_or_default(),
             at,
         };
-        self.0.store.commit(ChangeSet { once_web_chat: vec![line.clone()], ..ChangeSet::default() }).await?;
+        self.0
+            .store
+            .commit(ChangeSet { once_web_chat: vec![line.clone()], ..ChangeSet::default() })
+            .await?;
         self.tell(&owner, What::Line(line.clone()));
         Ok(line)
     }
@@ -102,7 +109,11 @@ impl WebChat {
     async fn hand_on(&self, message: InMessage) -> Result<(), NotSaid> {
         let (answer, committed) = oneshot::channel();
         let handed = timeout(PATIENCE, async {
-            self.0.events.send(Event::Message(message, answer)).await.map_err(|_| NotSaid::Unclear)?;
+            self.0
+                .events
+                .send(Event::Message(message, answer))
+                .await
+                .map_err(|_| NotSaid::Unclear)?;
             committed.await.map_err(|_| NotSaid::Unclear)
         });
         match handed.await {

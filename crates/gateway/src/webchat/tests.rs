@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{LineFile, News, NotSaid, Saying, WebChat, What, Watching, id_of};
+use super::{LineFile, News, NotSaid, Saying, Watching, WebChat, What, id_of};
 
 const BRIDGE: &str = "bridge.acme.test";
 
@@ -76,7 +76,15 @@ impl Browser {
     fn new(chat: &WebChat) -> Self {
         let who = ImAddress::parse("web:bob@customer.test").expect("an address");
         let page = Some(chat.open(&who));
-        Self { news: chat.watch_news(), chat: chat.clone(), who, page, accepted: vec![], shown: vec![], said: 0 }
+        Self {
+            news: chat.watch_news(),
+            chat: chat.clone(),
+            who,
+            page,
+            accepted: vec![],
+            shown: vec![],
+            said: 0,
+        }
     }
 
     /// Sorts one piece of news, if there is one in time.
@@ -84,15 +92,20 @@ impl Browser {
         let Ok(Ok(news)) = timeout(wait, self.news.recv()).await else { return false };
         assert_eq!(news.owner, self.who.as_str());
         match news.what {
-            What::Line(line) if line.direction == "out" => self.accepted.insert(0, id_of(&line).to_owned()),
+            What::Line(line) if line.direction == "out" => {
+                self.accepted.insert(0, id_of(&line).to_owned())
+            }
             What::Line(line) => {
                 let files: Vec<LineFile> = serde_json::from_str(&line.files).expect("files");
-                self.shown.insert(0, Got {
-                    from: Email::parse(&line.contact).ok(),
-                    body: line.body.clone(),
-                    id: id_of(&line).to_owned(),
-                    files: files.into_iter().map(|f| f.link).collect(),
-                });
+                self.shown.insert(
+                    0,
+                    Got {
+                        from: Email::parse(&line.contact).ok(),
+                        body: line.body.clone(),
+                        id: id_of(&line).to_owned(),
+                        files: files.into_iter().map(|f| f.link).collect(),
+                    },
+                );
             }
             What::Refused { to, why } => {
                 self.shown.insert(0, Got { from: to, body: why, id: String::new(), files: vec![] });

@@ -49,6 +49,10 @@ pub(crate) fn decides(t: Typed<'_>) -> Vec<DecideView> {
     .collect()
 }
 
+pub(crate) fn chat_open(t: Typed<'_>) -> ChatOpenView {
+    ChatOpenView { frame: frame(Who::Visitor), token: t("0tok"), name: t("Bob Builder") }
+}
+
 pub(crate) fn confirms(t: Typed<'_>) -> Vec<ConfirmView> {
     [
         ConfirmState::Open {

@@ -1,0 +1,56 @@
+//! Order within a conversation holds, whatever takes longer.
+
+use super::world::{CAROL, Mail, SOON, World, body};
+
+/// A large mail is read beside the others; what was written after it still comes after it.
+#[tokio::test]
+async fn server_abuse_queue_39_a_large_mail_is_not_overtaken() {
+    let world = World::start().await;
+    let mut carol = world.online("carol").await;
+    let file = "QUFBQUFBQUFB\n".repeat(60_000);
+    let large = Mail::new(
+        CAROL,
+        "Pump",
+        &format!(
+            "--b\nContent-Type: text/plain\n\nnumber 0\n--b\nContent-Type: application/octet-stream\n\
+             Content-Disposition: attachment; filename=\"a.bin\"\nContent-Transfer-Encoding: base64\n\n{file}--b--"
+        ),
+    );
+    world.mail(&large.header("Content-Type", "multipart/mixed; boundary=b")).await;
+    for n in 1..6 {
+        let mail = Mail::new(CAROL, &format!("Re: Pump {n}"), &format!("number {n}"));
+        world.mail(&mail.answers("Pump@client.test")).await;
+    }
+    // The twin is another conversation, and need not wait.
+    world.mail(&Mail::new(CAROL, "Hose", "something else")).await;
+    let mut seen = Vec::new();
+    while seen.len() < 6 {
+        let im = carol.expect_message(SOON).await;
+        let first = body(&im).lines().next().unwrap_or_default().to_owned();
+        if first.starts_with("number") {
+            seen.push(first);
+        }
+    }
+    let expected: Vec<_> = (0..6).map(|n| format!("number {n}")).collect();
+    assert_eq!(seen, expected);
+}
+
+/// Many at once over one connection: the order in which they got their `250`.
+#[tokio::test]
+async fn server_abuse_queue_39_a_burst_keeps_its_order() {
+    let world = World::start().await;
+    let mut carol = world.online("carol").await;
+    let mut client = isthmus_tests::SmtpClient::connect(world.isthmus.smtp()).await;
+    let _ = client.line("EHLO client.test").await.expect(250);
+    for n in 0..100 {
+        let mut mail = Mail::new(CAROL, &format!("Burst {n}"), &format!("number {n}"));
+        if n > 0 {
+            mail = mail.answers("Burst0@client.test");
+        }
+        let _ = client.mail(&mail.from, &[CAROL], &mail.raw()).await.expect(250);
+    }
+    for n in 0..100 {
+        let im = carol.expect_message(SOON).await;
+        assert_eq!(body(&im).lines().next(), Some(format!("number {n}").as_str()));
+    }
+}

@@ -1,0 +1,132 @@
+//! What is written in chat reaches people by mail, in their thread, and their answer comes back.
+
+use super::world::{A_WHILE, ALICE_CONTACT, BRIDGE, CAROL, CAROL_CONTACT, Mail, SOON, World, body};
+use isthmus_tests::{ReadMail, XmppClient};
+
+/// Alice wrote to Carol, who answered in chat: the answer as Alice has it by mail.
+async fn answered(world: &World) -> (XmppClient, ReadMail) {
+    let mut carol = world.online("carol").await;
+    world.mail(&Mail::new(CAROL, "Broken pump", "Is it fixed?")).await;
+    carol.expect_message(SOON).await;
+    carol.send(ALICE_CONTACT, "Which pump?", "c-1").await;
+    carol.expect_receipt("c-1", SOON).await;
+    let mail = world.sent("alice@acme.test", "Re: Broken pump").await;
+    (carol, mail)
+}
+
+#[tokio::test]
+async fn server_an_answer_in_chat_is_a_threaded_mail() {
+    let world = World::start().await;
+    let (_carol, mail) = answered(&world).await;
+    assert_eq!(mail.header("Subject"), "Re: Broken pump");
+    assert!(mail.address("From").starts_with("r-") && mail.address("From").ends_with(BRIDGE));
+    assert!(mail.header("From").contains("Carol (via Acme)"), "{}", mail.header("From"));
+    assert_eq!(mail.address("Reply-To"), mail.address("From"));
+    assert_eq!(mail.header("In-Reply-To"), "<Brokenpump@client.test>");
+    assert!(mail.header("References").contains("<Brokenpump@client.test>"));
+    assert!(mail.text.starts_with("Which pump?\n"), "{}", mail.text);
+    assert!(mail.text.contains("> Is it fixed?"), "{}", mail.text);
+    assert!(mail.html.contains("Which pump?"), "{}", mail.html);
+    assert_eq!(mail.header("Auto-Submitted"), "");
+}
+
+#[tokio::test]
+async fn server_the_answer_to_that_mail_goes_back_to_chat() {
+    let world = World::start().await;
+    let (mut carol, mail) = answered(&world).await;
+    let quote = "The big one.\n\nOn 22 Nov 2026 at 13:00, Carol (via Acme) wrote:\n> Which pump?";
+    let answer = Mail::new(mail.address("Reply-To"), "Re: Broken pump 2", quote);
+    world.mail(&answer.answers(mail.header("Message-ID"))).await;
+    let im = carol.expect_message(SOON).await;
+    assert_eq!(body(&im), "The big one.");
+    // The next line from chat goes on in the same thread.
+    carol.send(ALICE_CONTACT, "Ah, that one.", "c-2").await;
+    carol.expect_receipt("c-2", SOON).await;
+    let raw =
+        world.sink.expect_mail("alice@acme.test", SOON, |m| m.text().contains("Ah, that one."));
+    let next = ReadMail::read(&raw.await.raw).await;
+    assert!(next.header("References").contains("<Brokenpump@client.test>"));
+    assert_eq!(next.header("In-Reply-To"), "<ReBrokenpump2@client.test>");
+    assert_eq!(next.header("Subject"), "Re: Broken pump");
+}
+
+/// The token alone is not enough: whoever got the mail forwarded has it too.
+#[tokio::test]
+async fn server_somebody_else_with_the_reply_address_is_held() {
+    let world = World::start().await;
+    let (mut carol, mail) = answered(&world).await;
+    let token = mail.address("Reply-To").to_owned();
+    let outsider =
+        Mail::new(&token, "Mallory was here", "Transfer the money.").from("mallory@evil.test");
+    assert_eq!(world.mail_from_a_stranger(&outsider).await.code, 250);
+    // In Alice's name, but with nothing to show for it.
+    let forged = Mail::new(&token, "Forged", "Transfer the money.");
+    assert_eq!(world.mail_from_a_stranger(&forged).await.code, 250);
+    world.sent("alice@acme.test", "waits for you").await;
+    carol.expect_silence(A_WHILE).await;
+    // The legitimate twin.
+    world.mail(&Mail::new(&token, "Re: Broken pump", "The big one.")).await;
+    assert_eq!(body(&carol.expect_message(SOON).await), "The big one.");
+}
+
+#[tokio::test]
+async fn server_email_in_chat_answers_by_mail() {
+    let world = World::start().await;
+    let mut bob = world.online("bob").await;
+    let question = Mail::new("bob@acme.test", "Broken pump", "When will it be fixed?");
+    world.mail(&question.from("Carol <carol@customer.test>")).await;
+    let shown = bob.expect_message(SOON).await;
+    assert!(body(&shown).contains("When will it be fixed?"), "{shown}");
+
+    bob.send(CAROL_CONTACT, "!email\nTomorrow.\nBob", "b-1").await;
+    bob.expect_receipt("b-1", SOON).await;
+    let mail = world.sent("carol@customer.test", "Re: Broken pump").await;
+    assert_eq!(mail.header("In-Reply-To"), "<Brokenpump@client.test>");
+    assert!(mail.header("References").contains("<Brokenpump@client.test>"));
+    assert!(mail.text.starts_with("Tomorrow.\nBob\n"), "{}", mail.text);
+    assert!(mail.text.contains("> When will it be fixed?"), "{}", mail.text);
+    assert!(mail.header("From").contains("Bob (via Acme)"), "{}", mail.header("From"));
+
+    // Another subject is another thread; a mistyped command goes nowhere.
+    bob.send(CAROL_CONTACT, "!email New offer\nHere it is.", "b-2").await;
+    let other = world.sent("carol@customer.test", "New offer").await;
+    assert_eq!((other.header("Subject"), other.header("In-Reply-To")), ("New offer", ""));
+    bob.send(CAROL_CONTACT, "!emial Oops\nsecret", "b-3").await;
+    bob.expect("a line that helps", SOON, |e| body(e).contains("!help")).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert!(!world.sink.mails().iter().any(|m| m.text().contains("secret")));
+}
+
+#[tokio::test]
+async fn server_the_correspondent_answers_by_mail_and_the_member_reads_chat() {
+    let world = World::start().await;
+    let mut bob = world.online("bob").await;
+    bob.send(CAROL_CONTACT, "!email Offer\nHere it is.", "b-1").await;
+    let mail = world.sent("carol@customer.test", "Offer").await;
+    let answer =
+        Mail::new(mail.address("Reply-To"), "Re: Offer", "Thank you!").from("carol@customer.test");
+    world.mail(&answer.answers(mail.header("Message-ID"))).await;
+    let im = bob.expect("Carol's answer", SOON, |e| body(e).starts_with("Thank you!")).await;
+    assert_eq!(super::world::sender(&im), CAROL_CONTACT);
+}
+
+/// Lines sent within a short pause are one mail, not one for each.
+#[tokio::test]
+async fn server_chat_lines_in_a_row_are_one_mail() {
+    let world = World::start().await;
+    let mut carol = world.online("carol").await;
+    world.mail(&Mail::new(CAROL, "Lunch", "Where?")).await;
+    carol.expect_message(SOON).await;
+    for (id, line) in [("c-1", "At Luigi's."), ("c-2", "At one."), ("c-3", "See you!")] {
+        carol.send(ALICE_CONTACT, line, id).await;
+    }
+    let raw =
+        world.sink.expect_mail("alice@acme.test", SOON, |m| m.text().contains("See you!")).await;
+    let mail = ReadMail::read(&raw.raw).await;
+    let top = mail.text.split("\n> ").next().unwrap_or_default();
+    for line in ["At Luigi's.", "At one.", "See you!"] {
+        assert!(top.contains(line), "{}", mail.text);
+    }
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(world.count("alice@acme.test", "Re: Lunch"), 1);
+}
