@@ -20,7 +20,7 @@ for tool in "$@"; do
     say "compiling $tool $version (once)"
     # Unoptimised: they are quick enough, and compiled in a third of the time.
     # A folder of its own: the tools' dependencies are built with other features than ours.
-    CARGO_TARGET_DIR="$TOOLS_DIR/build" \
+    CARGO_TARGET_DIR="$TOOLS_DIR/build" CARGO_PROFILE_DEV_DEBUG=false \
         cargo install --quiet --debug --locked --root "$TOOLS_DIR" "$tool" --version "$version"
     rm -rf "$TOOLS_DIR/build"
 done

@@ -1,6 +1,11 @@
 //! Order within a conversation holds, whatever takes longer.
 
-use super::world::{CAROL, Mail, SOON, World, body};
+use isthmus_tests::{XmppKind, eventually};
+
+use super::{
+    ledger::{Ledger, check, lane_mail, seen_by_mail, seen_in_chat},
+    world::{ACME, CAROL, Mail, SOON, World, body, setup},
+};
 
 /// A large mail is read beside the others; what was written after it still comes after it.
 #[tokio::test]
@@ -53,4 +58,53 @@ async fn server_abuse_queue_39_a_burst_keeps_its_order() {
         let im = carol.expect_message(SOON).await;
         assert_eq!(body(&im).lines().next(), Some(format!("number {n}").as_str()));
     }
+}
+
+/// Lines written in a row leave by mail in that order, however many are handed over at once.
+#[tokio::test]
+async fn server_abuse_queue_39_chat_lines_leave_by_mail_in_order() {
+    let world = World::start().await;
+    let mut bob = world.online("bob").await;
+    for n in 0..40 {
+        let dave = r"dave\40other.test@bridge.acme.test";
+        bob.send(dave, &format!("tok dave {n}"), &format!("b-{n}")).await;
+    }
+    let seen = eventually("all lines are there", SOON, || async {
+        let seen = seen_by_mail(&world.sink.mails());
+        (seen.len() >= 40).then_some(seen)
+    })
+    .await;
+    check(&seen);
+}
+
+/// What was written while the chat server was away comes before what is written after.
+#[tokio::test]
+async fn server_abuse_queue_39_what_waited_for_the_chat_server_comes_first() {
+    let mut world =
+        World::with(XmppKind::Prosody, setup().set("DELIVERY__RETRY_INTERVAL", "1s")).await;
+    world.isthmus.apply(&ACME.replace("time_zone", "policy = \"retry\"\ntime_zone")).await;
+    let carol = world.online("carol").await;
+    let ledger = Ledger::default();
+    let mut n = 0;
+    let mut send = async |world: &World, count: usize| {
+        for _ in 0..count {
+            let (mail, token) = lane_mail(CAROL, "one", n);
+            ledger.mail(world.isthmus.smtp(), &mail, token).await;
+            n += 1;
+        }
+    };
+    send(&world, 5).await;
+    world.chat.kill9();
+    send(&world, 10).await;
+    world.chat.start_again().await;
+    let again = world.chat.client("carol").await;
+    send(&world, 40).await;
+    let seen = eventually("Carol has everything", SOON, || async {
+        let mut heard = carol.heard();
+        heard.extend(again.heard());
+        let seen = seen_in_chat(&heard);
+        ledger.missing(&seen).is_empty().then_some(seen)
+    })
+    .await;
+    check(&seen);
 }

@@ -66,6 +66,6 @@ async fn server_abuse_queue_37_poison_is_set_aside_and_others_flow() {
         (sql(&world, open).await == "0").then_some(())
     })
     .await;
-    let why = "SELECT count(*) FROM transactions WHERE id LIKE 'txn_poison%' AND state = 'failed' AND reason <> ''";
+    let why = "SELECT count(*) FROM transactions WHERE id LIKE 'txn_poison%' AND state IN ('failed', 'refused') AND reason <> ''";
     assert_eq!(sql(&world, why).await, "3");
 }

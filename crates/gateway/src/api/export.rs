@@ -1,6 +1,6 @@
 //! A whole conversation in one file: as a mailbox, or as JSON. One message is in memory at a time.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header, web};
 use bytes::Bytes;
 use futures::stream;
 use isthmus_domain::{address::Email, clock::Millis, ids::TransactionId};
@@ -16,6 +16,7 @@ use super::{
     problem::{Code, Problem},
     views::{self, Eyes},
 };
+use crate::Gateway;
 
 /// Messages of one export.
 const MOST: usize = 5_000;
@@ -56,73 +57,105 @@ pub(super) async fn export(
     if !matches!(format, "mbox" | "json") {
         return Err(Problem::with(Code::BadParameter, "format must be mbox or json."));
     }
-    let messages = all(&ctx, &conversation.id).await?;
-    record(&ctx, &conversation.id, format).await?;
-    let people: Vec<&rows::Participant> = people.iter().collect();
-    let shown = views::conversation(&conversation, &people, Eyes::Member);
-    let name = format!("{}.{format}", conversation.id);
-    let work = Work {
-        store: ctx.gateway.store.clone(),
-        tenant: ctx.tenant_id().to_owned(),
-        conversation,
-        order: messages.into_iter(),
-        mark: ctx.gateway.config.installation.clone(),
-        state: Stage::Head,
+    let asked = Export {
+        gateway: &ctx.gateway,
+        tenant: ctx.tenant_id(),
+        member: ctx.member().map(|m| m.id.as_str()),
+        source: "api",
     };
     let mut response = HttpResponse::Ok();
-    response.insert_header((header::CONTENT_DISPOSITION, disposition(&name)));
-    if format == "json" {
-        response.content_type("application/json");
-        return Ok(response
-            .streaming(stream::try_unfold(work, move |work| json_part(work, shown.clone()))));
-    }
-    // RFC 4155.
-    response.content_type("application/mbox");
-    Ok(response.streaming(stream::try_unfold(work, mbox_part)))
-}
-
-/// All messages, oldest first, without their long fields of no use here.
-async fn all(ctx: &Ctx, conversation: &str) -> Result<Vec<rows::Message>, Problem> {
-    let mut pages = Vec::new();
-    let (mut before, mut count) = (None, 0);
-    loop {
-        let page = ctx.scope().messages(conversation, before, PAGE).await?;
-        let Some(first) = page.first() else { break };
-        before = Some(first.seq);
-        count += page.len();
-        if count > MOST {
-            return Err(Problem::with(
-                Code::ExportTooLong,
-                format!("It has more than {MOST} messages."),
-            ));
-        }
-        pages.push(page);
-    }
-    Ok(pages.into_iter().rev().flatten().collect())
-}
-
-/// Every request is a transaction; this one is over when its answer begins.
-async fn record(ctx: &Ctx, conversation: &str, format: &str) -> Result<(), Problem> {
-    let now = ctx.gateway.now();
-    let row = rows::Transaction {
-        id: TransactionId::new(now, &ctx.gateway.chance).into(),
-        tenant_id: ctx.tenant_id().to_owned(),
-        member_id: ctx.member().map(|m| m.id.clone()),
-        service: "export".into(),
-        source: "api".into(),
-        params: json!({"conversation_id": conversation, "format": format}).to_string(),
-        state: "done".into(),
-        reason: None,
-        admission: None,
-        dedupe: None,
-        attempts: 0,
-        at: now.0,
-        ended_at: Some(now.0),
-    };
-    let set = ChangeSet { new_transactions: vec![row], ..ChangeSet::default() };
-    ctx.gateway.store.commit(set).await?;
+    response.insert_header((
+        header::CONTENT_DISPOSITION,
+        disposition(&format!("{}.{format}", conversation.id)),
+    ));
+    let answer = asked.answer(conversation, &people, format, response).await?;
     ctx.api.0.metrics.accepted("export");
-    Ok(())
+    answer.ok_or_else(|| {
+        Problem::with(Code::ExportTooLong, format!("It has more than {MOST} messages."))
+    })
+}
+
+/// Who wants a conversation, through which door.
+pub(crate) struct Export<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) tenant: &'a str,
+    pub(crate) member: Option<&'a str>,
+    pub(crate) source: &'a str,
+}
+
+impl Export<'_> {
+    /// The file as an answer, `json` or else `mbox`; nothing if the conversation is too long.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) async fn answer(
+        &self,
+        conversation: rows::Conversation,
+        people: &[rows::Participant],
+        format: &str,
+        mut response: HttpResponseBuilder,
+    ) -> Result<Option<HttpResponse>, StoreError> {
+        let Some(messages) = self.all(&conversation.id).await? else { return Ok(None) };
+        self.record(&conversation.id, format).await?;
+        let people: Vec<&rows::Participant> = people.iter().collect();
+        let shown = views::conversation(&conversation, &people, Eyes::Member);
+        let work = Work {
+            store: self.gateway.store.clone(),
+            tenant: self.tenant.to_owned(),
+            conversation,
+            order: messages.into_iter(),
+            mark: self.gateway.config.installation.clone(),
+            state: Stage::Head,
+        };
+        if format == "json" {
+            response.content_type("application/json");
+            let parts = stream::try_unfold(work, move |work| json_part(work, shown.clone()));
+            return Ok(Some(response.streaming(parts)));
+        }
+        // RFC 4155.
+        response.content_type("application/mbox");
+        Ok(Some(response.streaming(stream::try_unfold(work, mbox_part))))
+    }
+
+    /// All messages, oldest first; nothing if there are too many.
+    async fn all(&self, conversation: &str) -> Result<Option<Vec<rows::Message>>, StoreError> {
+        let scope = self.gateway.store.of(self.tenant);
+        let mut pages = Vec::new();
+        let (mut before, mut count) = (None, 0);
+        loop {
+            let page = scope.messages(conversation, before, PAGE).await?;
+            let Some(first) = page.first() else { break };
+            before = Some(first.seq);
+            count += page.len();
+            if count > MOST {
+                return Ok(None);
+            }
+            pages.push(page);
+        }
+        Ok(Some(pages.into_iter().rev().flatten().collect()))
+    }
+
+    /// Every request is a transaction; this one is over when its answer begins.
+    async fn record(&self, conversation: &str, format: &str) -> Result<(), StoreError> {
+        let now = self.gateway.now();
+        let row = rows::Transaction {
+            id: TransactionId::new(now, &self.gateway.chance).into(),
+            tenant_id: self.tenant.to_owned(),
+            member_id: self.member.map(ToOwned::to_owned),
+            service: "export".into(),
+            source: self.source.to_owned(),
+            params: json!({"conversation_id": conversation, "format": format}).to_string(),
+            state: "done".into(),
+            reason: None,
+            admission: None,
+            dedupe: None,
+            attempts: 0,
+            at: now.0,
+            ended_at: Some(now.0),
+        };
+        let set = ChangeSet { new_transactions: vec![row], ..ChangeSet::default() };
+        self.gateway.store.commit(set).await
+    }
 }
 
 async fn json_part(

@@ -16,7 +16,7 @@ mod cursor;
 mod deliveries;
 mod enter;
 mod events;
-mod export;
+pub(crate) mod export;
 mod files;
 mod health;
 mod import;

@@ -80,6 +80,14 @@ pub(crate) fn preview(name: &str, media_type: &str, data: Bytes) -> HttpResponse
     }
 }
 
+/// The beginning of an answer that is a file to be saved, for what is written while it is sent.
+pub(crate) fn download_of(name: &str) -> HttpResponseBuilder {
+    let mut builder = HttpResponse::Ok();
+    guard(&mut builder, FILE_CSP);
+    builder.insert_header((header::CONTENT_DISPOSITION, disposition("attachment", name)));
+    builder
+}
+
 fn file(
     how: &str,
     name: &str,

@@ -11,7 +11,10 @@ use isthmus_store::rows;
 use serde::Deserialize;
 
 use super::{FILE_LIMIT, Failure, answer, inbox, people, timeline, who::Me};
-use crate::pages::conversation::{ChatReach, Composer, ConversationView, Person, Via};
+use crate::{
+    api::export::Export,
+    pages::conversation::{ChatReach, Composer, ConversationView, Person, Via},
+};
 
 /// Messages of one page.
 const PAGE: usize = 60;
@@ -63,6 +66,32 @@ pub(super) async fn show(
     let talk = Talk::of(&me, &id).await?;
     let view = view(&me, &talk, asked.before, None).await?;
     Ok(answer::page(&view))
+}
+
+/// In which form a conversation is wanted.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Form {
+    #[serde(default)]
+    format: String,
+}
+
+/// `GET /conversations/ID/export?format=mbox|json`.
+pub(super) async fn export(
+    me: Me,
+    id: Path<String>,
+    form: Query<Form>,
+) -> Result<HttpResponse, Failure> {
+    let Talk { row, people } = Talk::of(&me, &id).await?;
+    let format = if form.format == "json" { "json" } else { "mbox" };
+    let wanted = Export {
+        gateway: &me.portal.gateway,
+        tenant: me.tenant_id(),
+        member: Some(&me.member.id),
+        source: "portal",
+    };
+    let response = answer::download_of(&format!("{}.{format}", row.id));
+    let answer = wanted.answer(row, &people, format, response).await?;
+    answer.ok_or(Failure::Bad("This conversation is too long for one file."))
 }
 
 /// The same page with a message that was not taken.

@@ -169,6 +169,7 @@ fn routes(cfg: &mut web::ServiceConfig) {
         .service(resource("/conversations/new").route(get().to(compose::form)))
         .service(resource("/conversations/{id}").route(get().to(conversation::show)))
         .service(resource("/conversations/{id}/messages").route(post().to(compose::reply)))
+        .service(resource("/conversations/{id}/export").route(get().to(conversation::export)))
         .service(resource("/deliveries/{id}/decision").route(post().to(decision::decide)))
         .service(resource("/messages/{id}/held").route(post().to(decision::held)))
         .service(resource("/messages/{id}/html").route(get().to(files::html)))

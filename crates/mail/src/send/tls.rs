@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 
 use super::BadRelay;
 use super::settings::{Security, Settings};
@@ -45,7 +45,7 @@ impl Tls {
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadRelay> {
     let bad = |reason: String| BadRelay::Certificates { path: path.to_owned(), reason };
     let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let certs: Vec<_> = rustls_pemfile::certs(&mut pem.as_slice())
+    let certs: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|e| bad(e.to_string()))?;
     if certs.is_empty() { Err(bad("there is none".to_owned())) } else { Ok(certs) }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,21 +38,29 @@ pub fn tls_config(
     key: &Path,
 ) -> Result<Arc<rustls::ServerConfig>, BadCertificate> {
     let chain: Vec<CertificateDer<'static>> =
-        rustls_pemfile::certs(&mut read(certificates)?.as_slice())
+        CertificateDer::pem_slice_iter(&read(certificates)?)
             .collect::<Result<_, _>>()
-            .map_err(|source| BadCertificate::File { path: certificates.to_owned(), source })?;
+            .map_err(|e| unreadable(certificates, &e))?;
     if chain.is_empty() {
         return Err(BadCertificate::Missing { what: "certificate", path: certificates.to_owned() });
     }
-    let private = rustls_pemfile::private_key(&mut read(key)?.as_slice())
-        .map_err(|source| BadCertificate::File { path: key.to_owned(), source })?
-        .ok_or_else(|| BadCertificate::Missing { what: "private key", path: key.to_owned() })?;
+    let private = match PrivateKeyDer::from_pem_slice(&read(key)?) {
+        Ok(private) => private,
+        Err(pem::Error::NoItemsFound) => {
+            return Err(BadCertificate::Missing { what: "private key", path: key.to_owned() });
+        }
+        Err(error) => return Err(unreadable(key, &error)),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, private)?;
     Ok(Arc::new(config))
+}
+
+fn unreadable(path: &Path, error: &pem::Error) -> BadCertificate {
+    BadCertificate::File { path: path.to_owned(), source: std::io::Error::other(error.to_string()) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BadCertificate> {
