@@ -48,6 +48,7 @@ fn run(cli: &Cli) -> Result<()> {
     if cfg!(debug_assertions) {
         say("This is a debug build: its own share of the work is larger than it should be.");
     }
+    say(&process::machine());
     // Servers end with the thread that started them, so everything starts them from this one.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -63,6 +64,7 @@ fn run(cli: &Cli) -> Result<()> {
             () = tokio::time::sleep(LIMIT) => vec![format!("the run took longer than {LIMIT:?}")],
         };
         say(&results.table());
+        say(&process::machine());
         let file = results.write()?;
         say(&format!("Written to {}", file.display()));
         if failed.is_empty() {

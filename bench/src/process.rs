@@ -78,6 +78,15 @@ pub(crate) async fn settled(root: u32) {
     }
 }
 
+/// How many processors there are and how busy they were in the last minute: a machine that does
+/// other things as well gives other figures.
+pub(crate) fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("Machine: {processors} processors, load {load} in the last minute")
+}
+
 fn status_mb(pid: u32, field: &str) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));

@@ -85,11 +85,12 @@ const UP: &[&str] = &[
     "CREATE INDEX deliveries_question ON deliveries (question) WHERE question IS NOT NULL",
     "CREATE INDEX deliveries_open ON deliveries (address, state) WHERE state IN ('checking','retrying','awaiting_decision')",
     "CREATE TABLE outbound (
-        id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, delivery_id TEXT, kind TEXT NOT NULL,
+        id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, seq BIGINT NOT NULL, delivery_id TEXT, kind TEXT NOT NULL,
         mail_from TEXT NOT NULL, rcpt TEXT NOT NULL, subject TEXT NOT NULL, message_id TEXT NOT NULL,
         raw_hash TEXT NOT NULL, route TEXT, state TEXT NOT NULL, attempts BIGINT NOT NULL, next_at BIGINT,
         last_reply TEXT, created_at BIGINT NOT NULL, ended_at BIGINT)",
     "CREATE INDEX outbound_due ON outbound (next_at) WHERE next_at IS NOT NULL",
+    "CREATE INDEX outbound_open ON outbound (tenant_id, rcpt, kind, seq) WHERE next_at IS NOT NULL",
     "CREATE INDEX outbound_tenant ON outbound (tenant_id, id)",
     "CREATE INDEX outbound_message ON outbound (message_id)",
     "CREATE TABLE suppressions (
@@ -127,10 +128,30 @@ const UP: &[&str] = &[
 ];
 
 const TABLES: &[&str] = &[
-    "tenants", "tenant_domains", "members", "contacts", "mappings", "aliases", "conversations",
-    "participants", "messages", "attachments", "blobs", "transactions", "deliveries", "outbound",
-    "suppressions", "confirmations", "links", "sessions", "api_keys", "idempotency", "audit",
-    "dkim_keys", "web_chat", "settings",
+    "tenants",
+    "tenant_domains",
+    "members",
+    "contacts",
+    "mappings",
+    "aliases",
+    "conversations",
+    "participants",
+    "messages",
+    "attachments",
+    "blobs",
+    "transactions",
+    "deliveries",
+    "outbound",
+    "suppressions",
+    "confirmations",
+    "links",
+    "sessions",
+    "api_keys",
+    "idempotency",
+    "audit",
+    "dkim_keys",
+    "web_chat",
+    "settings",
 ];
 
 #[async_trait::async_trait]

@@ -46,9 +46,9 @@ impl Email {
             return Err(BadAddress::TooLong);
         }
         // RFC 5321 section 4.1.2, Dot-string: atext and dots.
-        let local_ok = local.bytes().all(|b| {
-            b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.\\".contains(&b)
-        });
+        let local_ok = local
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.\\".contains(&b));
         if !local_ok {
             return Err(BadAddress::Character);
         }
@@ -59,10 +59,7 @@ impl Email {
         if !domain_ok {
             return Err(BadAddress::Character);
         }
-        Ok(Self {
-            text: format!("{local}@{}", domain.to_ascii_lowercase()).into(),
-            at,
-        })
+        Ok(Self { text: format!("{local}@{}", domain.to_ascii_lowercase()).into(), at })
     }
 
     /// What stands before the `@`, as written.
@@ -232,7 +229,8 @@ pub fn read_bridge_local(local: &str) -> Option<BridgeLocal> {
     if lower == "im" {
         return Some(BridgeLocal::Forward);
     }
-    let token_ok = |t: &str| !t.is_empty() && t.len() <= 40 && t.bytes().all(|b| b.is_ascii_alphanumeric());
+    let token_ok =
+        |t: &str| !t.is_empty() && t.len() <= 40 && t.bytes().all(|b| b.is_ascii_alphanumeric());
     if let Some(token) = lower.strip_prefix("r-")
         && token_ok(token)
     {
@@ -282,7 +280,10 @@ pub fn jid_escape(text: &str) -> String {
             '>' => out.push_str("\\3e"),
             '@' => out.push_str("\\40"),
             // Section 4.2: a backslash is escaped only where it would read as an escape.
-            '\\' if text.get(i + 1..i + 3).is_some_and(|n| CODES.contains(&n.to_ascii_lowercase().as_str())) => {
+            '\\' if text
+                .get(i + 1..i + 3)
+                .is_some_and(|n| CODES.contains(&n.to_ascii_lowercase().as_str())) =>
+            {
                 out.push_str("\\5c");
             }
             c => out.push(c),
@@ -364,7 +365,9 @@ mod tests {
 
     #[test]
     fn addresses_with_line_breaks_are_refused() {
-        for bad in ["a\r\nb@x.test", "a@x.test\r\nRCPT", "a\0@x.test", "a b@x.test", "@x.test", "a@"] {
+        for bad in
+            ["a\r\nb@x.test", "a@x.test\r\nRCPT", "a\0@x.test", "a b@x.test", "@x.test", "a@"]
+        {
             assert!(Email::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -213,7 +213,10 @@ impl State {
     pub fn is_settled(&self) -> bool {
         matches!(
             self,
-            Self::Delivered { .. } | Self::Aborted { .. } | Self::BecameEmail { .. } | Self::Failed { .. }
+            Self::Delivered { .. }
+                | Self::Aborted { .. }
+                | Self::BecameEmail { .. }
+                | Self::Failed { .. }
         )
     }
 
@@ -338,11 +341,18 @@ impl State {
     ///
     /// # Errors
     /// Only a decision can be refused: [`NotPossible`].
-    pub fn step(self, happened: Happened, policy: &Policy, now: Millis) -> Result<Step, NotPossible> {
+    pub fn step(
+        self,
+        happened: Happened,
+        policy: &Policy,
+        now: Millis,
+    ) -> Result<Step, NotPossible> {
         match happened {
             Happened::Presence(reach) => Ok(self.on_presence(reach, policy, now)),
             Happened::Evidence(evidence) => Ok(self.on_evidence(evidence, now)),
-            Happened::Bounced { temporary, reason } => Ok(self.on_bounce(temporary, reason, policy, now)),
+            Happened::Bounced { temporary, reason } => {
+                Ok(self.on_bounce(temporary, reason, policy, now))
+            }
             Happened::Timer => Ok(self.on_timer(policy, now)),
             Happened::Decided { choice, by, email_delivery } => {
                 self.decide(choice, by, email_delivery, policy, now)
@@ -353,7 +363,9 @@ impl State {
     fn on_presence(self, reach: Reach, policy: &Policy, now: Millis) -> Step {
         let waiting = matches!(self, Self::Accepted | Self::Checking { .. });
         match (self, reach) {
-            (Self::Accepted | Self::Checking { .. }, _) if policy.always_send => first(reach, policy, now),
+            (Self::Accepted | Self::Checking { .. }, _) if policy.always_send => {
+                first(reach, policy, now)
+            }
             (Self::Accepted | Self::Checking { .. }, Reach::Available) => first(reach, policy, now),
             // Presence was asked for and there is no subscription: send, and watch for a receipt.
             (Self::Checking { .. }, Reach::Unknown) => first(reach, policy, now),
@@ -365,7 +377,9 @@ impl State {
                 again(reach, attempt, expires, policy, now)
             }
             // Nobody can tell, and it is time for another try: it goes out under the same id.
-            (Self::Retrying { attempt, next, expires }, Reach::Unknown) if now >= next && now < expires => {
+            (Self::Retrying { attempt, next, expires }, Reach::Unknown)
+                if now >= next && now < expires =>
+            {
                 again(reach, attempt, expires, policy, now)
             }
             (state, _) => (state, vec![]),
@@ -374,7 +388,10 @@ impl State {
 
     fn on_evidence(self, evidence: Evidence, now: Millis) -> Step {
         match self {
-            Self::Sending { .. } | Self::Accepted | Self::Checking { .. } | Self::Retrying { .. } => {
+            Self::Sending { .. }
+            | Self::Accepted
+            | Self::Checking { .. }
+            | Self::Retrying { .. } => {
                 (Self::Delivered { at: now, evidence }, vec![Effect::TellDelivered])
             }
             // It was asked because no receipt came in time, and here it is.
@@ -399,9 +416,10 @@ impl State {
                 (Self::Failed { at: now, reason }, vec![Effect::TellFailed])
             }
             // A bounce that comes after the next server took it is still the truth.
-            Self::Delivered { evidence: Evidence::Smtp | Evidence::Server | Evidence::Kept, .. } if !temporary => {
-                (Self::Failed { at: now, reason }, vec![Effect::TellFailed])
-            }
+            Self::Delivered {
+                evidence: Evidence::Smtp | Evidence::Server | Evidence::Kept,
+                ..
+            } if !temporary => (Self::Failed { at: now, reason }, vec![Effect::TellFailed]),
             Self::Delivered { evidence: Evidence::Server, .. } => away(policy, now, 0),
             state => (state, vec![]),
         }
@@ -416,9 +434,10 @@ impl State {
             }
             // Sent into the blue and no receipt came: as good as away. Whoever said
             // "always send" has said that this is fine.
-            Self::Sending { until, .. } if now >= until && policy.always_send => {
-                (Self::Delivered { at: now, evidence: Evidence::Server }, vec![Effect::TellDelivered])
-            }
+            Self::Sending { until, .. } if now >= until && policy.always_send => (
+                Self::Delivered { at: now, evidence: Evidence::Server },
+                vec![Effect::TellDelivered],
+            ),
             Self::Sending { until, attempt, keep_trying: Some(expires), .. } if now >= until => {
                 (back_to_trying(attempt, expires, policy, now), vec![])
             }
@@ -432,10 +451,12 @@ impl State {
                 },
                 vec![Effect::Probe],
             ),
-            Self::AwaitingDecision { deadline, round } if now >= deadline => match policy.standing {
-                Some(_) => away(policy, now, round),
-                None => ask(policy, now, round + 1),
-            },
+            Self::AwaitingDecision { deadline, round } if now >= deadline => {
+                match policy.standing {
+                    Some(_) => away(policy, now, round),
+                    None => ask(policy, now, round + 1),
+                }
+            }
             state => (state, vec![]),
         }
     }
@@ -473,7 +494,13 @@ fn again(reach: Reach, attempt: u32, expires: Millis, policy: &Policy, now: Mill
     send(reach, attempt + 1, Some(expires), policy, now)
 }
 
-fn send(reach: Reach, attempt: u32, keep_trying: Option<Millis>, policy: &Policy, now: Millis) -> Step {
+fn send(
+    reach: Reach,
+    attempt: u32,
+    keep_trying: Option<Millis>,
+    policy: &Policy,
+    now: Millis,
+) -> Step {
     let wait = if reach == Reach::Available { policy.settle_ms } else { policy.receipt_ms };
     (State::Sending { reach, until: now.plus_ms(wait), attempt, keep_trying }, vec![Effect::Send])
 }
@@ -549,9 +576,11 @@ mod tests {
     fn somebody_unknown_is_probed_then_sent_to_and_a_missing_receipt_becomes_a_question() {
         let (state, effects) = run(State::Accepted, Happened::Presence(Reach::Unknown));
         assert_eq!(effects, [Effect::Probe]);
-        let (state, effects) = state.step(Happened::Timer, &policy(), NOW.plus_ms(3_000)).expect("possible");
+        let (state, effects) =
+            state.step(Happened::Timer, &policy(), NOW.plus_ms(3_000)).expect("possible");
         assert_eq!(effects, [Effect::Send]);
-        let (state, effects) = state.step(Happened::Timer, &policy(), NOW.plus_ms(200_000)).expect("possible");
+        let (state, effects) =
+            state.step(Happened::Timer, &policy(), NOW.plus_ms(200_000)).expect("possible");
         assert_eq!((state.name(), effects), ("awaiting_decision", vec![Effect::Ask]));
     }
 
@@ -568,7 +597,8 @@ mod tests {
         let (sending, effects) = run(retrying.clone(), Happened::Presence(Reach::Available));
         assert_eq!((sending.name(), effects), ("sending", vec![Effect::Send]));
         let expired = NOW.plus_ms(3 * 86_400_000);
-        let (state, effects) = retrying.step(Happened::Timer, &policy(), expired).expect("possible");
+        let (state, effects) =
+            retrying.step(Happened::Timer, &policy(), expired).expect("possible");
         assert_eq!((state.name(), effects), ("awaiting_decision", vec![Effect::Ask]));
     }
 
@@ -584,18 +614,28 @@ mod tests {
 
     #[test]
     fn a_settled_delivery_cannot_be_decided() {
-        let decided =
-            Happened::Decided { choice: Choice::Abort, by: "Alice".into(), email_delivery: String::new() };
+        let decided = Happened::Decided {
+            choice: Choice::Abort,
+            by: "Alice".into(),
+            email_delivery: String::new(),
+        };
         let delivered = State::Delivered { at: NOW, evidence: Evidence::Receipt };
-        assert_eq!(delivered.step(decided.clone(), &policy(), NOW), Err(NotPossible::Settled("delivered")));
-        assert_eq!(State::Accepted.step(decided, &policy(), NOW), Err(NotPossible::NotAsked("accepted")));
+        assert_eq!(
+            delivered.step(decided.clone(), &policy(), NOW),
+            Err(NotPossible::Settled("delivered"))
+        );
+        assert_eq!(
+            State::Accepted.step(decided, &policy(), NOW),
+            Err(NotPossible::NotAsked("accepted"))
+        );
     }
 
     #[test]
     fn nobody_is_asked_about_ordinary_mail() {
         let policy = Policy { askable: false, ..policy() };
-        let (state, effects) =
-            State::Accepted.step(Happened::Presence(Reach::Unavailable), &policy, NOW).expect("possible");
+        let (state, effects) = State::Accepted
+            .step(Happened::Presence(Reach::Unavailable), &policy, NOW)
+            .expect("possible");
         assert_eq!((state.name(), effects), ("became_email", vec![Effect::BecomeEmail]));
     }
 
@@ -608,8 +648,16 @@ mod tests {
             Just(Happened::Bounced { temporary: true, reason: "wait".into() }),
             Just(Happened::Bounced { temporary: false, reason: "gone".into() }),
             Just(Happened::Timer),
-            Just(Happened::Decided { choice: Choice::Retry, by: "a".into(), email_delivery: "d".into() }),
-            Just(Happened::Decided { choice: Choice::Abort, by: "a".into(), email_delivery: "d".into() }),
+            Just(Happened::Decided {
+                choice: Choice::Retry,
+                by: "a".into(),
+                email_delivery: "d".into()
+            }),
+            Just(Happened::Decided {
+                choice: Choice::Abort,
+                by: "a".into(),
+                email_delivery: "d".into()
+            }),
         ]
     }
 

@@ -105,7 +105,8 @@ impl SignedLinks {
         let mut validation = Validation::new(Algorithm::HS256);
         // The clock is a parameter here, so the expiry is compared below.
         validation.validate_exp = false;
-        let data = decode::<Claims>(token, &self.decode, &validation).map_err(|_| BadLink::Forged)?;
+        let data =
+            decode::<Claims>(token, &self.decode, &validation).map_err(|_| BadLink::Forged)?;
         if data.claims.exp.saturating_mul(1_000) <= now.0 {
             return Err(BadLink::Expired);
         }
@@ -136,8 +137,11 @@ mod tests {
     #[test]
     fn abuse_http_25_forged_links_do_not_open() {
         let good = links().sign(file(), Millis(10_000));
-        let [_, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
-        let with = |header: &str, claims: &str| format!("{}.{claims}.{signature}", B64.encode(header));
+        let [_, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+            panic!("three parts")
+        };
+        let with =
+            |header: &str, claims: &str| format!("{}.{claims}.{signature}", B64.encode(header));
         let text_exp = B64.encode(r#"{"k":"file","tenant":"t","id":"a","exp":"99999999999"}"#);
         for bad in [
             with(r#"{"alg":"none","kid":"1"}"#, claims),
@@ -145,7 +149,8 @@ mod tests {
             with(r#"{"alg":"HS256","kid":"2"}"#, claims),
             with(r#"{"alg":"HS256","kid":"1"}"#, &text_exp),
             format!("{}.{claims}.", B64.encode(r#"{"alg":"none","kid":"1"}"#)),
-            SignedLinks::new(b"another secret of thirty-two octets!!!!").sign(file(), Millis(10_000)),
+            SignedLinks::new(b"another secret of thirty-two octets!!!!")
+                .sign(file(), Millis(10_000)),
         ] {
             assert_eq!(links().read(&bad, Millis(1)), Err(BadLink::Forged), "{bad}");
         }

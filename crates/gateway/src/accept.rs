@@ -58,7 +58,8 @@ impl Gateway {
         let rows = set.new_transactions.clone();
         self.store.commit(set).await?;
         for row in rows {
-            let (tenant, transaction): (Arc<str>, _) = (row.tenant_id.as_str().into(), row.id.clone());
+            let (tenant, transaction): (Arc<str>, _) =
+                (row.tenant_id.as_str().into(), row.id.clone());
             let carried: Arc<dyn Any + Send + Sync> = match &carried {
                 Some(raw) => Arc::new((row, raw.clone())),
                 None => Arc::new(row),

@@ -25,7 +25,11 @@ const TEXT: usize = 256 * 1024;
 type Answer = oneshot::Sender<Result<(), String>>;
 
 /// Takes events until the networks are gone or `stop`.
-pub async fn run(gateway: Arc<Gateway>, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+pub async fn run(
+    gateway: Arc<Gateway>,
+    mut events: mpsc::Receiver<Event>,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
@@ -53,7 +57,9 @@ pub async fn keep_sessions(gateway: Arc<Gateway>, stop: CancellationToken) {
         let directory = gateway.store.directory();
         let mut domains: Vec<(String, String)> = directory
             .all()
-            .map(|t| (t.tenant.bridge_domain.clone(), t.tenant.xmpp_secret.clone().unwrap_or_default()))
+            .map(|t| {
+                (t.tenant.bridge_domain.clone(), t.tenant.xmpp_secret.clone().unwrap_or_default())
+            })
             .collect();
         domains.sort();
         if domains != known {
@@ -91,7 +97,9 @@ fn network_of(gateway: &Gateway, im: &str) -> Option<(Arc<dyn isthmus_im::ImNetw
 
 async fn watch(gateway: &Gateway, domain: &str, im: &str) {
     if let Some((network, who)) = network_of(gateway, im) {
-        network.watch(domain, &who, "To tell people who write to you whether you can be reached.").await;
+        network
+            .watch(domain, &who, "To tell people who write to you whether you can be reached.")
+            .await;
     }
 }
 
@@ -111,7 +119,9 @@ async fn signal(gateway: &Arc<Gateway>, event: Event, messages: &mut Vec<(InMess
                 Presence::Unavailable => Reach::Unavailable,
                 Presence::Unknown => Reach::Unknown,
             };
-            signals.send(Signal::Presence { bridge_domain, address: of.as_str().to_owned(), reach }).await;
+            signals
+                .send(Signal::Presence { bridge_domain, address: of.as_str().to_owned(), reach })
+                .await;
         }
         Event::Session { bridge_domain, up } => {
             tracing::info!(bridge.domain = %bridge_domain, up, "An IM session changed");
@@ -173,7 +183,8 @@ async fn take(gateway: &Gateway, messages: Vec<(InMessage, Answer)>) {
                 let _ = answer.send(Err("This bridge does not exist any more.".into()));
             }
             Some(_) if message.body.len() > TEXT => {
-                let _ = answer.send(Err("This message is too long. Please send it as a file.".into()));
+                let _ =
+                    answer.send(Err("This message is too long. Please send it as a file.".into()));
             }
             Some(tenant) => match row(gateway, tenant, &message).await {
                 Ok((row, blobs)) => {
@@ -200,7 +211,8 @@ async fn take(gateway: &Gateway, messages: Vec<(InMessage, Answer)>) {
     }
     // One of them was here before, or cannot be stored: each for itself.
     for (row, blobs, answer) in singles {
-        let set = ChangeSet { new_transactions: vec![row], once_blobs: blobs, ..Default::default() };
+        let set =
+            ChangeSet { new_transactions: vec![row], once_blobs: blobs, ..Default::default() };
         let said = match gateway.accept(set, None).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_duplicate() => Ok(()),
@@ -251,7 +263,11 @@ async fn row(
 fn without_links(body: &str, message: &InMessage, kept_as_links: &[String]) -> String {
     let trimmed = body.trim();
     let repeats = message.files.iter().any(|f| f.url == trimmed);
-    if repeats && !kept_as_links.iter().any(|l| l == trimmed) { String::new() } else { body.to_owned() }
+    if repeats && !kept_as_links.iter().any(|l| l == trimmed) {
+        String::new()
+    } else {
+        body.to_owned()
+    }
 }
 
 /// Names of bridge contacts, from the directory.

@@ -43,7 +43,12 @@ pub(crate) async fn fetch(
             Ok((media_type, data)) => {
                 let size = i64::try_from(data.len()).unwrap_or(i64::MAX);
                 let blob = gateway.store.keep_blob(&tenant.tenant.id, data).await?;
-                files.push(OutFileRef { name: name(&file.url), media_type, size, hash: blob.hash.clone() });
+                files.push(OutFileRef {
+                    name: name(&file.url),
+                    media_type,
+                    size,
+                    hash: blob.hash.clone(),
+                });
                 blobs.push(blob);
             }
             Err(why) => {
@@ -74,7 +79,12 @@ async fn get(url: &str) -> Result<(String, Bytes), String> {
         .timeout(TIME)
         .build()
         .map_err(words)?;
-    let mut response = client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(words)?;
+    let mut response = client
+        .get(url)
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(words)?;
     if response.content_length().is_some_and(|n| n > MAX as u64) {
         return Err("it is too large".into());
     }
@@ -110,7 +120,10 @@ fn percent(text: &str) -> String {
     let mut i = 0;
     while i < bytes.len() {
         let hex = bytes.get(i + 1..i + 3).filter(|_| bytes[i] == b'%');
-        match hex.and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok()) {
+        match hex
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok())
+        {
             Some(b) => {
                 out.push(b);
                 i += 3;

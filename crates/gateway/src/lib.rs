@@ -77,11 +77,13 @@ fn contains(network: std::net::IpAddr, bits: u8, peer: std::net::IpAddr) -> bool
     match (network, peer) {
         (V4(n), V4(p)) => {
             let shift = 32 - u32::from(bits.min(32));
-            u32::from(n).checked_shr(shift).unwrap_or(0) == u32::from(p).checked_shr(shift).unwrap_or(0)
+            u32::from(n).checked_shr(shift).unwrap_or(0)
+                == u32::from(p).checked_shr(shift).unwrap_or(0)
         }
         (V6(n), V6(p)) => {
             let shift = 128 - u32::from(bits.min(128));
-            u128::from(n).checked_shr(shift).unwrap_or(0) == u128::from(p).checked_shr(shift).unwrap_or(0)
+            u128::from(n).checked_shr(shift).unwrap_or(0)
+                == u128::from(p).checked_shr(shift).unwrap_or(0)
         }
         _ => false,
     }

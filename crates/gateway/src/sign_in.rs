@@ -67,7 +67,10 @@ pub fn hash_password(password: &str, chance: &Chance) -> Result<String, String> 
     let mut salt = [0_u8; 16];
     chance.fill(&mut salt);
     let salt = SaltString::encode_b64(&salt).map_err(|e| e.to_string())?;
-    Argon2::default().hash_password(password.as_bytes(), &salt).map(|h| h.to_string()).map_err(|e| e.to_string())
+    Argon2::default()
+        .hash_password(password.as_bytes(), &salt)
+        .map(|h| h.to_string())
+        .map_err(|e| e.to_string())
 }
 
 impl Gateway {
@@ -82,18 +85,23 @@ impl Gateway {
     ) -> Result<Option<(Arc<TenantView>, rows::Member)>, StoreError> {
         let email = email.trim().to_ascii_lowercase();
         let directory = self.store.directory();
-        let candidates: Vec<_> =
-            directory.members_called(&email).map(|(t, m)| (Arc::clone(t), m.clone())).take(8).collect();
+        let candidates: Vec<_> = directory
+            .members_called(&email)
+            .map(|(t, m)| (Arc::clone(t), m.clone()))
+            .take(8)
+            .collect();
         let password = password.to_owned();
         let check = move || {
             // Somebody unknown costs as much time as somebody known.
             const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                                   AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
             let fits = |hash: &str| {
-                PasswordHash::new(hash)
-                    .is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
+                PasswordHash::new(hash).is_ok_and(|h| {
+                    Argon2::default().verify_password(password.as_bytes(), &h).is_ok()
+                })
             };
-            let found = candidates.iter().position(|(_, m)| m.password_hash.as_deref().is_some_and(fits));
+            let found =
+                candidates.iter().position(|(_, m)| m.password_hash.as_deref().is_some_and(fits));
             if candidates.is_empty() {
                 fits(NOBODY);
             }
@@ -107,7 +115,11 @@ impl Gateway {
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub async fn open_session(&self, member: &rows::Member, agent: &str) -> Result<String, StoreError> {
+    pub async fn open_session(
+        &self,
+        member: &rows::Member,
+        agent: &str,
+    ) -> Result<String, StoreError> {
         let token = self.chance.token();
         let now = self.now().0;
         self.store
@@ -160,9 +172,9 @@ impl Gateway {
         Ok(match (&row.tenant_id, &row.member_id) {
             (None, _) => Some(Caller::Operator),
             (Some(tenant), None) => directory.tenant(tenant).map(|t| Caller::Tenant(Arc::clone(t))),
-            (Some(tenant), Some(member)) => directory
-                .tenant(tenant)
-                .and_then(|t| t.member_by_id(member).map(|m| Caller::Member(Arc::clone(t), m.clone()))),
+            (Some(tenant), Some(member)) => directory.tenant(tenant).and_then(|t| {
+                t.member_by_id(member).map(|m| Caller::Member(Arc::clone(t), m.clone()))
+            }),
         })
     }
 }

@@ -84,7 +84,12 @@ impl Door {
     }
 
     /// A guess costs as much as a hit: one look-up, one comparison, and the same limit.
-    async fn reply_address(&self, session: &Session, tenant: &TenantView, token: &str) -> Result<(), Reply> {
+    async fn reply_address(
+        &self,
+        session: &Session,
+        tenant: &TenantView,
+        token: &str,
+    ) -> Result<(), Reply> {
         let peer = session.peer.ip().to_string();
         let found = self.gateway.store.participant_by_token(token).await;
         match found {
@@ -101,7 +106,13 @@ impl Door {
     }
 
     /// How far the From is believed.
-    async fn proof(&self, session: &Session, mail: &ReceivedMail, peek: &Peek, raw: &[u8]) -> Proof {
+    async fn proof(
+        &self,
+        session: &Session,
+        mail: &ReceivedMail,
+        peek: &Peek,
+        raw: &[u8],
+    ) -> Proof {
         let Some(from) = &peek.from else {
             return Proof { trust: Trust::Unproven, words: "no readable From".into() };
         };
@@ -112,7 +123,9 @@ impl Door {
             // A server that we trust may still say that it does not trust the mail.
             return match mime::upstream_verdict(raw) {
                 Some(words) => Proof { trust: Trust::Bad, words },
-                None => Proof { trust: Trust::TrustedNetwork, words: "from a trusted network".into() },
+                None => {
+                    Proof { trust: Trust::TrustedNetwork, words: "from a trusted network".into() }
+                }
             };
         }
         let helo = session.helo.as_deref().unwrap_or_default();
@@ -131,10 +144,16 @@ impl Door {
     /// What speaks against the mail as a whole.
     fn refusal(&self, peek: &Peek) -> Option<Reply> {
         if peek.hops > mime::MAX_HOPS {
-            return Some(Reply::perm("5.4.6", "this mail has passed too many servers; it runs in a circle"));
+            return Some(
+                Reply::perm("5.4.6", "this mail has passed too many servers; it runs in a circle")
+                    .with_code(554),
+            );
         }
         if peek.loop_marks.iter().any(|m| m == &self.gateway.config.installation) {
-            return Some(Reply::perm("5.4.6", "this mail has come from here already; it runs in a circle"));
+            return Some(
+                Reply::perm("5.4.6", "this mail has come from here already; it runs in a circle")
+                    .with_code(554),
+            );
         }
         None
     }
@@ -142,7 +161,8 @@ impl Door {
     async fn take(&self, session: &Session, mail: ReceivedMail) -> Result<String, Reply> {
         let (raw, kept) = self.open(&mail).await?;
         let checked = mime::check(&raw);
-        let peek = checked.map_err(|r| Reply::perm(r.enhanced(), &r.to_string()))?;
+        let peek =
+            checked.map_err(|r| Reply::perm(r.enhanced(), &r.to_string()).with_code(r.code()))?;
         if let Some(reply) = self.refusal(&peek) {
             return Err(reply);
         }
@@ -161,8 +181,10 @@ impl Door {
         let mut id = String::new();
         let mut carried = None;
         for (tenant, rcpts) in &tenants {
-            let (row, blob, whole) =
-                self.row(session, &mail, &peek, &proof, tenant, rcpts, &raw, &kept).await.map_err(failed)?;
+            let (row, blob, whole) = self
+                .row(session, &mail, &peek, &proof, tenant, rcpts, &raw, &kept)
+                .await
+                .map_err(failed)?;
             id.clone_from(&row.id);
             carried = whole.filter(|_| tenants.len() == 1);
             set.new_transactions.push(row);
@@ -171,7 +193,9 @@ impl Door {
         match self.gateway.accept(set, carried).await {
             Ok(()) => {}
             // The peer did not hear our first 250: it is the same mail again.
-            Err(error) if error.is_duplicate() => return Ok("the same mail, which is here already".into()),
+            Err(error) if error.is_duplicate() => {
+                return Ok("the same mail, which is here already".into());
+            }
             Err(error) => return Err(failed(error)),
         }
         failpoint::hit("smtp.after_commit");
@@ -184,7 +208,10 @@ impl Door {
         match &mail.body {
             Body::Memory(bytes) => Ok((bytes.clone(), Kept::Memory)),
             Body::File { path, .. } => {
-                let _room = Arc::clone(&self.large).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+                let _room = Arc::clone(&self.large)
+                    .acquire_owned()
+                    .await
+                    .map_err(|e| failed(e.to_string()))?;
                 let path = path.to_path_buf();
                 let raw = tokio::fs::read(&path).await.map_err(|e| failed(e.to_string()))?;
                 Ok((raw.into(), Kept::File { path, _room }))
@@ -209,7 +236,13 @@ impl Door {
         let dedupe = dedupe(mail, peek, rcpts);
         let date = rfc5322_date(now);
         let only = (mail.to.len() == 1).then(|| &mail.to[0].email);
-        let header = received_header(session, &self.gateway.config.hostname, &mail.sha256[..16], only, &date);
+        let header = received_header(
+            session,
+            &self.gateway.config.hostname,
+            &mail.sha256[..16],
+            only,
+            &date,
+        );
         let size = raw.len() as u64 + header.len() as u64;
         let (blob, whole) = match kept {
             Kept::Memory => {
@@ -223,7 +256,8 @@ impl Door {
             }
             // A long mail keeps the hash it came with; its Received line is in the log.
             Kept::File { path, .. } => {
-                let blob = self.gateway.store.adopt_blob(tenant_id, path, &mail.sha256, raw.len() as u64);
+                let blob =
+                    self.gateway.store.adopt_blob(tenant_id, path, &mail.sha256, raw.len() as u64);
                 (blob.await?, None)
             }
         };
@@ -265,12 +299,15 @@ fn dedupe(mail: &ReceivedMail, peek: &Peek, rcpts: &[Email]) -> Option<String> {
     let from = mail.from.as_ref().map(Email::key).unwrap_or_default();
     let mut to: Vec<String> = rcpts.iter().map(Email::key).collect();
     to.sort();
-    Some(isthmus_store::blob_hash(format!("mail\n{message_id}\n{from}\n{}\n{}", to.join(" "), mail.sha256).as_bytes()))
+    Some(isthmus_store::blob_hash(
+        format!("mail\n{message_id}\n{from}\n{}\n{}", to.join(" "), mail.sha256).as_bytes(),
+    ))
 }
 
 fn failed(error: StoreError) -> Reply {
     if error.is_full() {
-        return Reply::temp("4.3.1", "there is no room to store this mail at the moment").with_code(452);
+        return Reply::temp("4.3.1", "there is no room to store this mail at the moment")
+            .with_code(452);
     }
     tracing::error!(%error, "A mail could not be stored");
     Reply::temp("4.3.0", "the mail could not be stored; please try again")
@@ -286,7 +323,12 @@ impl Host for Door {
         &self.gateway.config.hostname
     }
 
-    async fn authenticate(&self, session: &Session, user: &str, password: &str) -> Result<String, Reply> {
+    async fn authenticate(
+        &self,
+        session: &Session,
+        user: &str,
+        password: &str,
+    ) -> Result<String, Reply> {
         let peer = session.peer.ip().to_string();
         if !self.passwords.allows(&peer) {
             return Err(Reply::temp("4.7.0", "too many attempts; please wait a minute"));
@@ -302,7 +344,12 @@ impl Host for Door {
         Ok(())
     }
 
-    async fn recipient(&self, session: &Session, _from: &ReversePath, to: &Email) -> Result<(), Reply> {
+    async fn recipient(
+        &self,
+        session: &Session,
+        _from: &ReversePath,
+        to: &Email,
+    ) -> Result<(), Reply> {
         let directory = self.gateway.store.directory();
         self.owner(&directory, session, to).await.map(|_| ())
     }

@@ -90,7 +90,9 @@ struct Contact {
 pub(crate) fn read(text: &str, chance: &Chance) -> Result<Vec<ApplyTenant>> {
     let file: File = toml::from_str(text)?;
     if !file.price_book.is_empty() {
-        tracing::warn!("Price books are declared; this version does not charge yet and leaves them alone");
+        tracing::warn!(
+            "Price books are declared; this version does not charge yet and leaves them alone"
+        );
     }
     let mut seen = std::collections::HashSet::new();
     file.tenant
@@ -113,8 +115,9 @@ fn tenant(t: Tenant, chance: &Chance) -> Result<ApplyTenant> {
         bail!("a slug has lower-case letters, digits and hyphens, at most 40: {:?}", t.slug);
     }
     let domains = t.domains.iter().map(|d| domain(d)).collect::<Result<Vec<_>>>()?;
-    let mail_mode =
-        t.mail_mode.unwrap_or_else(|| if domains.is_empty() { "bridge" } else { "copy" }.to_owned());
+    let mail_mode = t
+        .mail_mode
+        .unwrap_or_else(|| if domains.is_empty() { "bridge" } else { "copy" }.to_owned());
     if !["bridge", "copy", "mx"].contains(&mail_mode.as_str()) {
         bail!("mail_mode is bridge, copy or mx, not {mail_mode:?}");
     }
@@ -122,14 +125,16 @@ fn tenant(t: Tenant, chance: &Chance) -> Result<ApplyTenant> {
         bail!("mail_mode = \"mx\" needs forward_to: the server that mail is passed on to");
     }
     if let Some(relay) = &t.forward_to {
-        isthmus_mail::send::Relay::from_url(relay).with_context(|| format!("forward_to = {relay:?}"))?;
+        isthmus_mail::send::Relay::from_url(relay)
+            .with_context(|| format!("forward_to = {relay:?}"))?;
     }
     if let Some(policy) = &t.policy
         && !["ask", "retry", "abort", "email"].contains(&policy.as_str())
     {
         bail!("policy is ask, retry, abort or email, not {policy:?}");
     }
-    jiff::tz::TimeZone::get(&t.time_zone).with_context(|| format!("time_zone = {:?}", t.time_zone))?;
+    jiff::tz::TimeZone::get(&t.time_zone)
+        .with_context(|| format!("time_zone = {:?}", t.time_zone))?;
     if t.currency.len() != 3 || !t.currency.bytes().all(|b| b.is_ascii_uppercase()) {
         bail!("currency is a code of three letters, not {:?}", t.currency);
     }
@@ -154,9 +159,12 @@ fn tenant(t: Tenant, chance: &Chance) -> Result<ApplyTenant> {
                 if !["owner", "admin", "billing", "member"].contains(&m.role.as_str()) {
                     bail!("role is owner, admin, billing or member, not {:?}", m.role);
                 }
-                let hash = m.password.map(|p| hash_password(&p, chance).map_err(anyhow::Error::msg));
+                let hash =
+                    m.password.map(|p| hash_password(&p, chance).map_err(anyhow::Error::msg));
                 Ok(ApplyMember {
-                    name: m.name.unwrap_or_else(|| m.email.split('@').next().unwrap_or_default().to_owned()),
+                    name: m.name.unwrap_or_else(|| {
+                        m.email.split('@').next().unwrap_or_default().to_owned()
+                    }),
                     email: email(&m.email)?,
                     role: m.role,
                     password_hash: hash.transpose()?,
@@ -185,7 +193,9 @@ fn email(text: &str) -> Result<String> {
 
 fn ims(all: Vec<String>) -> Result<Vec<String>> {
     all.into_iter()
-        .map(|text| Ok(ImAddress::parse(&text).with_context(|| format!("{text:?}"))?.as_str().to_owned()))
+        .map(|text| {
+            Ok(ImAddress::parse(&text).with_context(|| format!("{text:?}"))?.as_str().to_owned())
+        })
         .collect()
 }
 

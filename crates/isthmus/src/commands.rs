@@ -102,7 +102,9 @@ pub(crate) fn check_role(role: &str) -> Result<()> {
             bail!("there is no role {one:?}; roles are all, {}", ROLES.join(", "));
         }
     }
-    bail!("a role alone needs a queue and a cache that processes share; embedded engines run only as --role all")
+    bail!(
+        "a role alone needs a queue and a cache that processes share; embedded engines run only as --role all"
+    )
 }
 
 /// `isthmus migrate`
@@ -119,8 +121,10 @@ pub(crate) async fn migrate(config: &Config, what: Migrate, json: bool) -> Resul
     }
     let all = Store::migrations(&url).await?;
     if json {
-        let items: Vec<_> =
-            all.iter().map(|(name, applied)| serde_json::json!({"name": name, "applied": applied})).collect();
+        let items: Vec<_> = all
+            .iter()
+            .map(|(name, applied)| serde_json::json!({"name": name, "applied": applied}))
+            .collect();
         say(&format!("{}\n", serde_json::to_string(&items)?));
     } else {
         for (name, applied) in all {
@@ -135,7 +139,8 @@ pub(crate) async fn migrate(config: &Config, what: Migrate, json: bool) -> Resul
 /// # Errors
 /// Names what is wrong in the file; nothing is then written.
 pub(crate) async fn apply(config: &Config, file: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{} cannot be read", file.display()))?;
     let chance = Arc::new(serve::chance());
     let tenants = apply::read(&text, &chance).with_context(|| format!("in {}", file.display()))?;
     let slugs: Vec<String> = tenants.iter().map(|t| t.slug.clone()).collect();
@@ -157,13 +162,20 @@ pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
         Keys::Create { tenant, member, .. } => {
             let directory = store.directory();
             let tenant = tenant
-                .map(|slug| directory.by_slug(&slug).cloned().with_context(|| format!("there is no tenant {slug}")))
+                .map(|slug| {
+                    directory
+                        .by_slug(&slug)
+                        .cloned()
+                        .with_context(|| format!("there is no tenant {slug}"))
+                })
                 .transpose()?;
             let member = match (&tenant, member) {
                 (Some(tenant), Some(email)) => Some(
                     tenant
                         .member(&email.to_ascii_lowercase())
-                        .with_context(|| format!("{email} is not a member of {}", tenant.tenant.slug))?
+                        .with_context(|| {
+                            format!("{email} is not a member of {}", tenant.tenant.slug)
+                        })?
                         .id
                         .clone(),
                 ),
@@ -176,8 +188,11 @@ pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
         }
         Keys::Dkim { tenant, selector } => {
             let directory = store.directory();
-            let view = directory.by_slug(&tenant).with_context(|| format!("there is no tenant {tenant}"))?;
-            let fresh = isthmus_mail::auth::DkimKey::generate_rsa().context("a key cannot be made")?;
+            let view = directory
+                .by_slug(&tenant)
+                .with_context(|| format!("there is no tenant {tenant}"))?;
+            let fresh =
+                isthmus_mail::auth::DkimKey::generate_rsa().context("a key cannot be made")?;
             let row = store
                 .keep_dkim_key(rows::DkimKey {
                     domain: view.tenant.bridge_domain.clone(),
@@ -187,7 +202,8 @@ pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
                     created_at: now.0,
                 })
                 .await?;
-            let key = isthmus_mail::auth::DkimKey::from_pem(&row.pem).context("the key that is kept cannot be read")?;
+            let key = isthmus_mail::auth::DkimKey::from_pem(&row.pem)
+                .context("the key that is kept cannot be read")?;
             let (name, text) = key.dns_record(&row.domain, &row.selector);
             say(&format!("{name} IN TXT \"{text}\"\n"));
         }
@@ -208,7 +224,10 @@ pub(crate) async fn tenant(config: &Config, what: Tenant) -> Result<()> {
             all.sort_by_key(|t| t.tenant.slug.clone());
             for t in &all {
                 if !json {
-                    say(&format!("{}  {}  {}\n", t.tenant.slug, t.tenant.bridge_domain, t.tenant.name));
+                    say(&format!(
+                        "{}  {}  {}\n",
+                        t.tenant.slug, t.tenant.bridge_domain, t.tenant.name
+                    ));
                 }
             }
             if json {
@@ -220,7 +239,8 @@ pub(crate) async fn tenant(config: &Config, what: Tenant) -> Result<()> {
             }
         }
         Tenant::Delete { slug } => {
-            let view = directory.by_slug(&slug).with_context(|| format!("there is no tenant {slug}"))?;
+            let view =
+                directory.by_slug(&slug).with_context(|| format!("there is no tenant {slug}"))?;
             store.delete_tenant(view.tenant.id.clone(), serve::SystemClock.now()).await?;
             say(&format!("deleted: {slug}\n"));
         }
@@ -235,7 +255,8 @@ pub(crate) async fn tenant(config: &Config, what: Tenant) -> Result<()> {
 pub(crate) async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
     let Xmpp::Render { server } = what;
     let store = serve::store(config).await?;
-    let (listen, default) = config.xmpp().unwrap_or_else(|| ("127.0.0.1:5347".into(), String::new()));
+    let (listen, default) =
+        config.xmpp().unwrap_or_else(|| ("127.0.0.1:5347".into(), String::new()));
     let port = listen.rsplit(':').next().unwrap_or("5347").to_owned();
     let directory = store.directory();
     let mut domains: Vec<(String, String)> = directory
@@ -249,7 +270,9 @@ pub(crate) async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
     let quote = |s: &str| s.replace('\\', "\\\\").replace('"', "\\\"");
     match server {
         Server::Prosody => {
-            say(&format!("component_ports = {{ {port} }}\ncomponent_interfaces = {{ \"127.0.0.1\" }}\n"));
+            say(&format!(
+                "component_ports = {{ {port} }}\ncomponent_interfaces = {{ \"127.0.0.1\" }}\n"
+            ));
             for (domain, secret) in domains {
                 say(&format!(
                     "\nComponent \"{domain}\"\n    component_secret = \"{}\"\n    \
@@ -297,7 +320,14 @@ pub(crate) async fn doctor(config: &Config, json: bool) -> Result<()> {
     };
     line("database", database, "reachable, migrated", "check database.url");
     let address = |url: String| async move {
-        let host = url.split("://").last().unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
+        let host = url
+            .split("://")
+            .last()
+            .unwrap_or_default()
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let connect = tokio::net::TcpStream::connect(host.clone());
         match tokio::time::timeout(std::time::Duration::from_secs(3), connect).await {
             Ok(Ok(_)) => Ok(host),
@@ -306,11 +336,15 @@ pub(crate) async fn doctor(config: &Config, json: bool) -> Result<()> {
         }
     };
     match config.xmpp() {
-        Some((server, _)) => line("XMPP server", address(server).await, "reachable", "start it, or set xmpp.server"),
+        Some((server, _)) => {
+            line("XMPP server", address(server).await, "reachable", "start it, or set xmpp.server")
+        }
         None => line("XMPP server", Ok("none".into()), "optional", ""),
     }
     match config.relay() {
-        Some(relay) => line("mail relay", address(relay).await, "reachable", "start it, or set smtp.relay"),
+        Some(relay) => {
+            line("mail relay", address(relay).await, "reachable", "start it, or set smtp.relay")
+        }
         None => line("mail relay", Ok("none: mail is kept at /dev/mail".into()), "optional", ""),
     }
     if json {
@@ -321,7 +355,10 @@ pub(crate) async fn doctor(config: &Config, json: bool) -> Result<()> {
         say(&format!("{}\n", serde_json::to_string(&items)?));
     } else {
         for (what, found, expected, todo) in &lines {
-            say(&format!("{what:<12}  {found}  (expected: {expected}){}{todo}\n", if todo.is_empty() { "" } else { "  → " }));
+            say(&format!(
+                "{what:<12}  {found}  (expected: {expected}){}{todo}\n",
+                if todo.is_empty() { "" } else { "  → " }
+            ));
         }
     }
     if bad { bail!("something needs attention") } else { Ok(()) }

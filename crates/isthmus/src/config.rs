@@ -22,15 +22,27 @@ const fn secret(name: &'static str, help: &'static str) -> Key {
 }
 
 const KEYS: &[Key] = &[
-    key("data_dir", "\"./isthmus-data\"", "folder of the embedded database, of attachments and originals"),
+    key(
+        "data_dir",
+        "\"./isthmus-data\"",
+        "folder of the embedded database, of attachments and originals",
+    ),
     key("http.listen", "\"127.0.0.1:8080\"", "where pages and API are served"),
     key("http.public_url", "", "how they are reached from outside; from http.listen if not set"),
     key("smtp.listen", "\"127.0.0.1:2525\"", "where mail is taken"),
     key("smtp.tls_listen", "", "where mail is taken under TLS from the first octet on"),
-    key("smtp.tls_certificate", "", "PEM file with the certificate chain; made by ourselves if not set"),
+    key(
+        "smtp.tls_certificate",
+        "",
+        "PEM file with the certificate chain; made by ourselves if not set",
+    ),
     key("smtp.tls_key", "", "PEM file with its key"),
     key("smtp.hostname", "", "our name in SMTP; the host's name if not set"),
-    key("smtp.relay", "", "where outbound mail goes, smtp://HOST:PORT; kept at /dev/mail if not set"),
+    key(
+        "smtp.relay",
+        "",
+        "where outbound mail goes, smtp://HOST:PORT; kept at /dev/mail if not set",
+    ),
     key("smtp.trusted_networks", "[]", "networks whose From is believed without proof"),
     key("dns.servers", "[]", "ADDRESS:PORT of DNS servers; the system's if empty"),
     key("database.url", "", "sqlite://PATH; DATA_DIR/isthmus.db if not set"),
@@ -39,11 +51,19 @@ const KEYS: &[Key] = &[
     key("xmpp.server", "", "HOST:PORT of the XMPP server's component listener"),
     secret("xmpp.secret", "component secret of bridge domains without their own"),
     key("xmpp.upload_service", "", "HTTP upload service (XEP-0363); looked for if not set"),
-    key("xmpp.file_hosts", "[]", "hosts from which files of chat messages are fetched, beside the sender's"),
+    key(
+        "xmpp.file_hosts",
+        "[]",
+        "hosts from which files of chat messages are fetched, beside the sender's",
+    ),
     key("delivery.retry_interval", "\"60s\"", "between two attempts"),
     key("delivery.decision_deadline", "\"4h\"", "for an answer to the question"),
     key("delivery.expire_after", "\"3d\"", "for retrying until it is a question again"),
-    key("delivery.receipt_timeout", "\"3m\"", "for a receipt from somebody whose presence is unknown"),
+    key(
+        "delivery.receipt_timeout",
+        "\"3m\"",
+        "for a receipt from somebody whose presence is unknown",
+    ),
     key("log.format", "\"text\"", "text or json"),
 ];
 
@@ -58,10 +78,16 @@ impl Config {
     ///
     /// # Errors
     /// Names the key and the file or variable that is wrong.
-    pub(crate) fn load(file: Option<&std::path::Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self> {
+    pub(crate) fn load(
+        file: Option<&std::path::Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self> {
         let mut values = BTreeMap::new();
         for key in KEYS.iter().filter(|k| !k.default.is_empty()) {
-            values.insert(key.name, literal(key.default).with_context(|| format!("the default of {}", key.name))?);
+            values.insert(
+                key.name,
+                literal(key.default).with_context(|| format!("the default of {}", key.name))?,
+            );
         }
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
@@ -78,7 +104,9 @@ impl Config {
             let name = name.to_ascii_lowercase().replace("__", ".");
             // A list or table is TOML; anything else is taken as it is written.
             let value = match text.trim().chars().next() {
-                Some('[' | '{' | '"') => literal(&text).with_context(|| format!("in {variable}"))?,
+                Some('[' | '{' | '"') => {
+                    literal(&text).with_context(|| format!("in {variable}"))?
+                }
                 _ => toml::Value::String(text),
             };
             set(&mut values, &name, value).with_context(|| format!("in {variable}"))?;
@@ -123,7 +151,9 @@ impl Config {
     /// How it is reached from outside, without a slash at the end.
     #[must_use]
     pub(crate) fn public_url(&self) -> String {
-        let url = self.text("http.public_url").unwrap_or_else(|| format!("http://{}", self.http_listen()));
+        let url = self
+            .text("http.public_url")
+            .unwrap_or_else(|| format!("http://{}", self.http_listen()));
         url.trim_end_matches('/').to_owned()
     }
 
@@ -147,7 +177,9 @@ impl Config {
         match (self.text("smtp.tls_certificate"), self.text("smtp.tls_key")) {
             (Some(certificate), Some(key)) => Ok(Some((certificate.into(), key.into()))),
             (None, None) => Ok(None),
-            _ => bail!("smtp.tls_certificate and smtp.tls_key belong together; one of them is missing"),
+            _ => bail!(
+                "smtp.tls_certificate and smtp.tls_key belong together; one of them is missing"
+            ),
         }
     }
 
@@ -155,7 +187,10 @@ impl Config {
     #[must_use]
     pub(crate) fn smtp_hostname(&self) -> String {
         let host = || std::fs::read_to_string("/etc/hostname").map(|s| s.trim().to_owned()).ok();
-        self.text("smtp.hostname").or_else(host).filter(|h| !h.is_empty()).unwrap_or_else(|| "localhost".into())
+        self.text("smtp.hostname")
+            .or_else(host)
+            .filter(|h| !h.is_empty())
+            .unwrap_or_else(|| "localhost".into())
     }
 
     /// The relay, if one is set.
@@ -173,8 +208,9 @@ impl Config {
             .iter()
             .map(|text| {
                 let (address, bits) = text.split_once('/').unwrap_or((text, ""));
-                let address: IpAddr =
-                    address.parse().with_context(|| format!("{text:?} in smtp.trusted_networks is not ADDRESS/BITS"))?;
+                let address: IpAddr = address.parse().with_context(|| {
+                    format!("{text:?} in smtp.trusted_networks is not ADDRESS/BITS")
+                })?;
                 let most = if address.is_ipv4() { 32 } else { 128 };
                 let bits = if bits.is_empty() { most } else { bits.parse().unwrap_or(255) };
                 if bits > most {
@@ -255,11 +291,12 @@ impl Config {
         let span: jiff::SignedDuration = text
             .parse::<jiff::SignedDuration>()
             .or_else(|_| {
-                text.parse::<jiff::Span>().and_then(|s| {
-                    s.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-                })
+                text.parse::<jiff::Span>()
+                    .and_then(|s| s.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
             })
-            .with_context(|| format!("{name} = {text:?} is not a time span such as 90s, 5m, 4h or 3d"))?;
+            .with_context(|| {
+                format!("{name} = {text:?} is not a time span such as 90s, 5m, 4h or 3d")
+            })?;
         let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         if ms <= 0 {
             bail!("{name} must be longer than nothing");
@@ -320,7 +357,8 @@ fn flatten(
     match value {
         toml::Value::Table(table) => {
             for (name, value) in table {
-                let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                let name =
+                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 flatten(&name, value, each)?;
             }
             Ok(())
@@ -329,15 +367,22 @@ fn flatten(
     }
 }
 
-fn set(values: &mut BTreeMap<&'static str, toml::Value>, name: &str, value: toml::Value) -> Result<()> {
+fn set(
+    values: &mut BTreeMap<&'static str, toml::Value>,
+    name: &str,
+    value: toml::Value,
+) -> Result<()> {
     if let Some(key) = KEYS.iter().find(|k| k.name == name) {
         values.insert(key.name, value);
         return Ok(());
     }
     // A secret may lie in a file of its own.
-    if let Some(key) = name.strip_suffix("_file").and_then(|n| KEYS.iter().find(|k| k.secret && k.name == n)) {
+    if let Some(key) =
+        name.strip_suffix("_file").and_then(|n| KEYS.iter().find(|k| k.secret && k.name == n))
+    {
         let path = value.as_str().unwrap_or_default().to_owned();
-        let text = std::fs::read_to_string(&path).with_context(|| format!("{name}: {path} cannot be read"))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{name}: {path} cannot be read"))?;
         values.insert(key.name, toml::Value::String(text.trim().to_owned()));
         return Ok(());
     }
@@ -366,15 +411,26 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>().into_iter()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     #[test]
     fn the_environment_goes_over_the_file_and_lists_are_toml() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("c.toml");
-        std::fs::write(&file, "[http]\nlisten = \"127.0.0.1:1\"\n[delivery]\nretry_interval = \"2s\"\n").expect("written");
-        let set = [("ISTHMUS__HTTP__LISTEN", "127.0.0.1:2"), ("ISTHMUS__SMTP__TRUSTED_NETWORKS", "[\"127.0.0.0/8\"]")];
+        std::fs::write(
+            &file,
+            "[http]\nlisten = \"127.0.0.1:1\"\n[delivery]\nretry_interval = \"2s\"\n",
+        )
+        .expect("written");
+        let set = [
+            ("ISTHMUS__HTTP__LISTEN", "127.0.0.1:2"),
+            ("ISTHMUS__SMTP__TRUSTED_NETWORKS", "[\"127.0.0.0/8\"]"),
+        ];
         let config = Config::load(Some(&file), environment(&set)).expect("loads");
         assert_eq!(config.http_listen(), "127.0.0.1:2");
         assert_eq!(config.public_url(), "http://127.0.0.1:2");
@@ -385,7 +441,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest() {
-        let error = Config::load(None, environment(&[("ISTHMUS__SMTP__LISTN", "x")])).expect_err("unknown");
+        let error =
+            Config::load(None, environment(&[("ISTHMUS__SMTP__LISTN", "x")])).expect_err("unknown");
         assert!(format!("{error:#}").contains("did you mean smtp.listen?"), "{error:#}");
     }
 
@@ -395,7 +452,10 @@ mod tests {
         let file = dir.path().join("secret");
         std::fs::write(&file, "hush\n").expect("written");
         let path = file.display().to_string();
-        let set = [("ISTHMUS__XMPP__SECRET_FILE", path.as_str()), ("ISTHMUS__XMPP__SERVER", "127.0.0.1:5347")];
+        let set = [
+            ("ISTHMUS__XMPP__SECRET_FILE", path.as_str()),
+            ("ISTHMUS__XMPP__SERVER", "127.0.0.1:5347"),
+        ];
         let config = Config::load(None, environment(&set)).expect("loads");
         assert_eq!(config.xmpp(), Some(("127.0.0.1:5347".into(), "hush".into())));
         assert!(!config.print().contains("hush"));

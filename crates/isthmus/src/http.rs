@@ -13,7 +13,11 @@ const WORKERS: usize = 2;
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub(crate) fn start(listener: TcpListener, gateway: Arc<Gateway>, portal: Portal) -> Result<Server> {
+pub(crate) fn start(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    portal: Portal,
+) -> Result<Server> {
     let gateway = web::Data::from(gateway);
     let api = Api::default();
     let server = HttpServer::new(move || {

@@ -146,7 +146,12 @@ async fn tell(
             at: at(line).0,
             ended_at: None,
         });
-        set.ended.push(Ended { id: transaction.clone(), state: "done", reason: None, at: at(line).0 });
+        set.ended.push(Ended {
+            id: transaction.clone(),
+            state: "done",
+            reason: None,
+            at: at(line).0,
+        });
         let seq = at(line).0 * 1_000;
         if line.from == a.0 {
             seen = seq;
@@ -193,7 +198,8 @@ async fn tell(
         before = Some(message_id);
     }
     for (person, name) in [a, b] {
-        let medium = story.lines.iter().rev().find(|l| l.from == person).map_or("email", |l| l.medium);
+        let medium =
+            story.lines.iter().rev().find(|l| l.from == person).map_or("email", |l| l.medium);
         set.put_participants.push(rows::Participant {
             conversation_id: conversation.clone(),
             tenant_id: tenant.id.clone(),

@@ -60,7 +60,8 @@ pub(crate) async fn store(config: &Config) -> Result<Store> {
 
 /// Makes sure that nobody else serves the same data. A kill releases the lock.
 fn lock(data_dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("{} cannot be made", data_dir.display()))?;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("{} cannot be made", data_dir.display()))?;
     let path = data_dir.join("lock");
     let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     match file.try_lock() {
@@ -76,14 +77,19 @@ fn lock(data_dir: &Path) -> Result<File> {
 ///
 /// # Errors
 /// One clear line for what cannot be started.
-pub(crate) async fn serve(config: Config, demo_logins: Vec<(String, String)>, ready: impl FnOnce()) -> Result<()> {
+pub(crate) async fn serve(
+    config: Config,
+    demo_logins: Vec<(String, String)>,
+    ready: impl FnOnce(),
+) -> Result<()> {
     let data_dir = config.data_dir();
     let _lock = lock(&data_dir)?;
     let store = store(&config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let chance = Arc::new(chance());
     let installation = store.setting_or("installation", || chance.token()).await?;
-    let secret = store.setting_or("link_secret", || format!("{}{}", chance.token(), chance.token())).await?;
+    let secret =
+        store.setting_or("link_secret", || format!("{}{}", chance.token(), chance.token())).await?;
     let links = SignedLinks::new(secret.as_bytes());
 
     let http = std::net::TcpListener::bind(config.http_listen())
@@ -108,7 +114,8 @@ pub(crate) async fn serve(config: Config, demo_logins: Vec<(String, String)>, re
         networks.insert("xmpp", Arc::clone(xmpp) as Arc<dyn ImNetwork>);
     }
     let mut file_hosts = config.file_hosts()?;
-    file_hosts.extend(config.xmpp().and_then(|(s, _)| s.rsplit_once(':').map(|(h, _)| h.to_owned())));
+    file_hosts
+        .extend(config.xmpp().and_then(|(s, _)| s.rsplit_once(':').map(|(h, _)| h.to_owned())));
     let spool = data_dir.join("spool");
     smtp::clean_spool(&spool).context("the spool folder cannot be cleaned")?;
     let gateway = Arc::new(Gateway {
@@ -158,13 +165,15 @@ pub(crate) async fn serve(config: Config, demo_logins: Vec<(String, String)>, re
         tokio::spawn(im::run(Arc::clone(&gateway), events, work.clone())),
         tokio::spawn(im::keep_sessions(Arc::clone(&gateway), doors.clone())),
     ];
-    let verifier = Verifier::new(config.dns_servers()?).context("the DNS resolver cannot be started")?;
+    let verifier =
+        Verifier::new(config.dns_servers()?).context("the DNS resolver cannot be started")?;
     let door = Arc::new(Door::new(Arc::clone(&gateway), verifier));
     let tls = tls(&config, &data_dir)?;
     let limits = smtp::Limits::default();
     if let Some(address) = config.smtp_tls_listen() {
-        let listener =
-            TcpListener::bind(&address).await.with_context(|| format!("smtp.tls_listen = {address}"))?;
+        let listener = TcpListener::bind(&address)
+            .await
+            .with_context(|| format!("smtp.tls_listen = {address}"))?;
         let mode = smtp::TlsMode::Implicit(Arc::clone(&tls));
         tasks.push(mail_server(listener, mode, &door, &limits, &spool, &doors));
     }
@@ -204,7 +213,8 @@ fn mail_server(
     spool: &Path,
     stop: &CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
-    let (door, limits, spool, stop) = (Arc::clone(door), limits.clone(), spool.to_owned(), stop.clone());
+    let (door, limits, spool, stop) =
+        (Arc::clone(door), limits.clone(), spool.to_owned(), stop.clone());
     tokio::spawn(async move {
         if let Err(error) = smtp::serve(listener, tls, door, limits, spool, stop).await {
             tracing::error!(%error, "The mail server has ended");
@@ -221,11 +231,15 @@ fn tls(config: &Config, data_dir: &Path) -> Result<Arc<rustls::ServerConfig>> {
     smtp::tls_config(&certificate, &key).context("the certificate for SMTP cannot be used")
 }
 
-fn own_certificate(config: &Config, data_dir: &Path) -> Result<(std::path::PathBuf, std::path::PathBuf)> {
+fn own_certificate(
+    config: &Config,
+    data_dir: &Path,
+) -> Result<(std::path::PathBuf, std::path::PathBuf)> {
     let (certificate, key) = (data_dir.join("smtp-certificate.pem"), data_dir.join("smtp-key.pem"));
     if !certificate.exists() || !key.exists() {
-        let made = rcgen::generate_simple_self_signed(vec![config.smtp_hostname(), "localhost".into()])
-            .context("a certificate cannot be made")?;
+        let made =
+            rcgen::generate_simple_self_signed(vec![config.smtp_hostname(), "localhost".into()])
+                .context("a certificate cannot be made")?;
         std::fs::write(&key, made.signing_key.serialize_pem())?;
         std::fs::write(&certificate, made.cert.pem())?;
         use std::os::unix::fs::PermissionsExt;

@@ -107,7 +107,11 @@ impl<'r> Batch<'r> {
     }
 
     /// Looks several Message-IDs up at once, so that single look-ups are answered from memory.
-    pub(crate) async fn prefetch(&mut self, tenant: &str, ids: &[String]) -> Result<(), StoreError> {
+    pub(crate) async fn prefetch(
+        &mut self,
+        tenant: &str,
+        ids: &[String],
+    ) -> Result<(), StoreError> {
         let wanted: Vec<String> = ids
             .iter()
             .filter(|id| !self.called.contains_key(&(tenant.to_owned(), (*id).clone())))
@@ -128,7 +132,11 @@ impl<'r> Batch<'r> {
     }
 
     /// The messages that carry this Message-ID, one for each conversation they are in.
-    pub(crate) async fn called(&mut self, tenant: &str, id: &str) -> Result<Vec<Known>, StoreError> {
+    pub(crate) async fn called(
+        &mut self,
+        tenant: &str,
+        id: &str,
+    ) -> Result<Vec<Known>, StoreError> {
         let key = (tenant.to_owned(), id.to_owned());
         if !self.called.contains_key(&key) {
             self.prefetch(tenant, std::slice::from_ref(&key.1)).await?;
@@ -137,7 +145,11 @@ impl<'r> Batch<'r> {
     }
 
     /// A conversation with its participants.
-    pub(crate) async fn talk(&mut self, tenant: &str, id: &str) -> Result<Option<Talk>, StoreError> {
+    pub(crate) async fn talk(
+        &mut self,
+        tenant: &str,
+        id: &str,
+    ) -> Result<Option<Talk>, StoreError> {
         if let Some(talk) = self.talks.get(id) {
             return Ok((talk.row.tenant_id == tenant).then(|| talk.clone()));
         }
@@ -200,7 +212,9 @@ impl<'r> Batch<'r> {
         seed: &str,
     ) -> Talk {
         let [a, b] = people;
-        let id: String = ConversationId::derived(at, &[seed.as_bytes(), a.key.as_bytes(), b.key.as_bytes()]).into();
+        let id: String =
+            ConversationId::derived(at, &[seed.as_bytes(), a.key.as_bytes(), b.key.as_bytes()])
+                .into();
         if let Some(talk) = self.talks.get(&id) {
             return talk.clone();
         }
@@ -280,7 +294,8 @@ impl<'r> Batch<'r> {
 
     /// The id of a message that a transaction makes: the same at every run.
     pub(crate) fn message_id(&self, transaction: &rows::Transaction, part: &str) -> String {
-        MessageId::derived(Millis(transaction.at), &[transaction.id.as_bytes(), part.as_bytes()]).into()
+        MessageId::derived(Millis(transaction.at), &[transaction.id.as_bytes(), part.as_bytes()])
+            .into()
     }
 
     /// The rows for the files of a message.

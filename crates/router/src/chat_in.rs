@@ -40,10 +40,13 @@ impl Batch<'_> {
         let asked = self.open_question(&author, &to).await?;
         let contact = self.contact(&to);
         match read_chat(&chat.body, asked.is_some()) {
-            Chat::Help => self.line(tenant, transaction, &chat, contact, words::help(Some(&to.name))).await,
+            Chat::Help => {
+                self.line(tenant, transaction, &chat, contact, words::help(Some(&to.name))).await
+            }
             Chat::Stop => self.stop(tenant, transaction, &chat, contact).await,
             Chat::Mistyped(word) => {
-                let text = format!("There is no command !{word}, so nothing was sent. !help lists them.");
+                let text =
+                    format!("There is no command !{word}, so nothing was sent. !help lists them.");
                 self.line(tenant, transaction, &chat, contact, text).await
             }
             Chat::History => self.send_history(tenant, transaction, &chat, &author, &to).await,
@@ -54,18 +57,26 @@ impl Batch<'_> {
                     self.line(tenant, transaction, &chat, contact, text).await
                 }
             },
-            Chat::Email { subject, text } if text.is_empty() && chat.files.is_empty() => match asked {
-                Some(row) => self.decided(tenant, transaction, &chat, row, Choice::Email, &author).await,
-                None => {
-                    let _ = subject;
-                    let text = "Write your text on the lines below !email, in the same message.".to_owned();
-                    self.line(tenant, transaction, &chat, contact, text).await
+            Chat::Email { subject, text } if text.is_empty() && chat.files.is_empty() => {
+                match asked {
+                    Some(row) => {
+                        self.decided(tenant, transaction, &chat, row, Choice::Email, &author).await
+                    }
+                    None => {
+                        let _ = subject;
+                        let text =
+                            "Write your text on the lines below !email, in the same message."
+                                .to_owned();
+                        self.line(tenant, transaction, &chat, contact, text).await
+                    }
                 }
-            },
+            }
             Chat::Email { subject, text } => {
                 self.chat_out(tenant, transaction, &chat, &author, &to, Some(subject), text).await
             }
-            Chat::Text(text) => self.chat_out(tenant, transaction, &chat, &author, &to, None, text).await,
+            Chat::Text(text) => {
+                self.chat_out(tenant, transaction, &chat, &author, &to, None, text).await
+            }
         }
     }
 
@@ -138,14 +149,19 @@ impl Batch<'_> {
         if author.member.is_some() || to.email().is_none() {
             return Medium::Im;
         }
-        let wrote_last = talk.participant(&to.key).filter(|p| p.last_at > 0).map(|p| p.last_medium.as_str());
+        let wrote_last =
+            talk.participant(&to.key).filter(|p| p.last_at > 0).map(|p| p.last_medium.as_str());
         let there = self.reach(&tenant.tenant.bridge_domain, &address)
             == isthmus_domain::delivery::Reach::Available;
         if there && wrote_last != Some("email") { Medium::Im } else { Medium::Email }
     }
 
     /// An open question of this member about messages to this person.
-    async fn open_question(&mut self, author: &Person, to: &Person) -> Result<Option<rows::Delivery>, StoreError> {
+    async fn open_question(
+        &mut self,
+        author: &Person,
+        to: &Person,
+    ) -> Result<Option<rows::Delivery>, StoreError> {
         let Some(member) = &author.member else { return Ok(None) };
         let open = self.router.store.of(&member.tenant_id).open_questions(&member.id).await?;
         Ok(open.into_iter().find(|d| d.person == to.key))
@@ -189,7 +205,8 @@ impl Batch<'_> {
         let history = self.history_for(&talk, &author.key, i64::MAX).await?;
         let (quoted, left_out) = words::quoted(&history, self.now, &tenant.tenant.time_zone);
         let link = self.conversation_link(&talk, &author.key, i64::MAX);
-        let more = if left_out > 0 { format!("{left_out} earlier messages, ") } else { String::new() };
+        let more =
+            if left_out > 0 { format!("{left_out} earlier messages, ") } else { String::new() };
         let text = format!("{quoted}\n\n{more}all of it: {link}");
         self.line(tenant, transaction, chat, contact, text).await
     }
@@ -232,7 +249,9 @@ impl Batch<'_> {
             (_, Chat::Decide(choice)) => {
                 let member = author.member.as_ref();
                 let open = match member {
-                    Some(m) => self.router.store.of(&tenant.tenant.id).open_questions(&m.id).await?,
+                    Some(m) => {
+                        self.router.store.of(&tenant.tenant.id).open_questions(&m.id).await?
+                    }
                     None => vec![],
                 };
                 return match open.into_iter().next_back() {

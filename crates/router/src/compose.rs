@@ -40,7 +40,8 @@ pub(crate) fn excerpt(text: &str, limit: usize) -> String {
         None => flat.to_owned(),
         Some((end, _)) => {
             let cut = &flat[..end];
-            let cut = cut.rfind(char::is_whitespace).filter(|i| *i > end / 2).map_or(cut, |i| &cut[..i]);
+            let cut =
+                cut.rfind(char::is_whitespace).filter(|i| *i > end / 2).map_or(cut, |i| &cut[..i]);
             format!("{} […]", cut.trim_end())
         }
     }
@@ -207,7 +208,10 @@ pub(crate) fn question_mail(q: &Question<'_>) -> (String, String) {
         line("Send it as an email instead", 1);
     }
     line("Don't send it", 2);
-    text.push_str(&format!("\n{}\n\nAlways do the same? Settings: {}\n\n", q.otherwise, q.settings));
+    text.push_str(&format!(
+        "\n{}\n\nAlways do the same? Settings: {}\n\n",
+        q.otherwise, q.settings
+    ));
     text.push_str("Your message:\n");
     for l in excerpt(q.text, 1_000).lines() {
         text.push_str(&format!("> {l}\n"));
@@ -216,7 +220,12 @@ pub(crate) fn question_mail(q: &Question<'_>) -> (String, String) {
 }
 
 /// The question as a chat message.
-pub(crate) fn question_chat(name: &str, can_email: bool, keep_days: i64, otherwise: &str) -> String {
+pub(crate) fn question_chat(
+    name: &str,
+    can_email: bool,
+    keep_days: i64,
+    otherwise: &str,
+) -> String {
     let days = if keep_days == 1 { "1 day".to_owned() } else { format!("{keep_days} days") };
     let email = if can_email { "2  Send it as an email instead\n" } else { "" };
     format!(

@@ -36,10 +36,13 @@ impl Batch<'_> {
         by: &str,
     ) -> Result<Result<(), NotPossible>, StoreError> {
         let all = match &row.question {
-            Some(question) => self.router.store.of(&row.tenant_id).deliveries_asked(question).await?,
+            Some(question) => {
+                self.router.store.of(&row.tenant_id).deliveries_asked(question).await?
+            }
             None => vec![row.clone()],
         };
-        let open = |d: &rows::Delivery| matches!(d.state.as_str(), "awaiting_decision" | "retrying");
+        let open =
+            |d: &rows::Delivery| matches!(d.state.as_str(), "awaiting_decision" | "retrying");
         // The delivery that was named must be open; the others go along if they are.
         if !open(&row) {
             let state = crate::steps::read_state(&row)?;
@@ -76,7 +79,11 @@ impl Batch<'_> {
     }
 
     /// A step whose effects the caller performs once for several deliveries.
-    async fn advance_quietly(&mut self, mut row: rows::Delivery, happened: Happened) -> Result<(), StepError> {
+    async fn advance_quietly(
+        &mut self,
+        mut row: rows::Delivery,
+        happened: Happened,
+    ) -> Result<(), StepError> {
         let rules = crate::steps::read_wire(&row)?.rules;
         let policy = self.policy(&row, rules);
         let (next, _) = crate::steps::read_state(&row)?.step(happened, &policy, self.now)?;

@@ -10,7 +10,13 @@ use crate::{batch::Batch, plan::Act};
 
 impl Batch<'_> {
     /// Queues a mail for the tenant's own server, once for each recipient there.
-    pub(crate) fn pass_on(&mut self, tenant: &TenantView, transaction: &rows::Transaction, mail: &MailIn, subject: &str) {
+    pub(crate) fn pass_on(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        mail: &MailIn,
+        subject: &str,
+    ) {
         let tenant = &tenant.tenant;
         let (Some(route), "mx") = (&tenant.forward_to, tenant.mail_mode.as_str()) else { return };
         for rcpt in mail.rcpts.iter().filter(|r| r.domain() != tenant.bridge_domain) {
@@ -19,9 +25,11 @@ impl Batch<'_> {
                 &[transaction.id.as_bytes(), rcpt.key().as_bytes()],
             )
             .into();
+            let seq = self.next_seq();
             self.plan.set.once_outbound.push(rows::Outbound {
                 id,
                 tenant_id: tenant.id.clone(),
+                seq,
                 delivery_id: None,
                 kind: "forward".into(),
                 mail_from: mail.mail_from.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -93,7 +93,12 @@ impl Batch<'_> {
     }
 
     /// A link to the whole conversation as `person` may see it; opens after a one-time code.
-    pub(crate) fn conversation_link(&mut self, talk: &Talk, person: &str, up_to_seq: i64) -> String {
+    pub(crate) fn conversation_link(
+        &mut self,
+        talk: &Talk,
+        person: &str,
+        up_to_seq: i64,
+    ) -> String {
         let token = self.router.chance.token();
         self.plan.set.once_links.push(rows::Link {
             token: token.clone(),
@@ -120,7 +125,8 @@ impl Batch<'_> {
         person: &str,
         before_seq: i64,
     ) -> Result<ImContext, StoreError> {
-        let mut context = ImContext { introduction: self.introduction(tenant, person), ..Default::default() };
+        let mut context =
+            ImContext { introduction: self.introduction(tenant, person), ..Default::default() };
         if talk.participant(person).is_none_or(|p| p.history_seq > 0) {
             return Ok(context);
         }

@@ -19,6 +19,19 @@ struct Waiting {
 pub(crate) struct Live {
     by_wire: HashMap<String, Waiting>,
     due: BTreeSet<(i64, String)>,
+    /// What no sender has, by lane and position: nothing newer of the lane may go before it.
+    unhanded: BTreeSet<(Lane, i64, String)>,
+}
+
+/// One session's messages: a tenant (who has one bridge domain) and a network.
+type Lane = (String, String);
+
+fn lane(row: &rows::Delivery) -> Lane {
+    (row.tenant_id.clone(), row.address.split(':').next().unwrap_or_default().to_owned())
+}
+
+fn place(row: &rows::Delivery) -> (Lane, i64, String) {
+    (lane(row), row.seq, row.wire_id.clone())
 }
 
 impl Live {
@@ -27,6 +40,7 @@ impl Live {
         if row.medium != "im" {
             return;
         }
+        self.unhanded.remove(&place(row));
         let (handed, written) = match self.by_wire.remove(&row.wire_id) {
             Some(old) => {
                 if let Some(due) = old.row.due_at {
@@ -41,6 +55,9 @@ impl Live {
         if row.state == "sending" {
             if let (true, Some(due)) = (written, row.due_at) {
                 self.due.insert((due, row.wire_id.clone()));
+            }
+            if !handed && !written {
+                self.unhanded.insert(place(row));
             }
             self.by_wire.insert(row.wire_id.clone(), Waiting { row: row.clone(), handed, written });
         }
@@ -77,16 +94,23 @@ impl Live {
     pub(crate) fn handed(&mut self, wire_id: &str) {
         if let Some(waiting) = self.by_wire.get_mut(wire_id) {
             waiting.handed = true;
+            self.unhanded.remove(&place(&waiting.row));
         }
+    }
+
+    /// Whether something older of the same lane waits to be handed over first.
+    pub(crate) fn has_older(&self, row: &rows::Delivery) -> bool {
+        let from = (lane(row), i64::MIN, String::new());
+        self.unhanded.range(from..place(row)).next().is_some()
     }
 
     /// Messages that no sender has: never handed over, or given back. In order, at most `limit`.
     pub(crate) fn unhanded(&self, limit: usize) -> Vec<rows::Delivery> {
-        let mut rows: Vec<_> =
-            self.by_wire.values().filter(|w| !w.handed && !w.written).map(|w| w.row.clone()).collect();
-        rows.sort_by_key(|r| r.seq);
-        rows.truncate(limit);
-        rows
+        self.unhanded
+            .iter()
+            .take(limit)
+            .filter_map(|(_, _, wire)| self.get(wire).cloned())
+            .collect()
     }
 
     /// Not connected, or the connection broke while it was written and nobody knows: it goes again
@@ -94,6 +118,7 @@ impl Live {
     pub(crate) fn given_back(&mut self, wire_id: &str) {
         if let Some(waiting) = self.by_wire.get_mut(wire_id) {
             (waiting.handed, waiting.written) = (false, false);
+            self.unhanded.insert(place(&waiting.row));
             if let Some(due) = waiting.row.due_at {
                 self.due.remove(&(due, wire_id.to_owned()));
             }

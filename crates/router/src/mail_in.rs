@@ -125,7 +125,10 @@ impl Batch<'_> {
         for rcpt in &mail.rcpts {
             let this = if rcpt.domain() == tenant.tenant.bridge_domain {
                 match read_bridge_local(rcpt.local()) {
-                    Some(local) => self.for_bridge_address(tenant, transaction, &mail, &incoming, local).await?,
+                    Some(local) => {
+                        self.for_bridge_address(tenant, transaction, &mail, &incoming, local)
+                            .await?
+                    }
                     None => Outcome::refused("there is no such address on the bridge"),
                 }
             } else {
@@ -149,32 +152,41 @@ impl Batch<'_> {
     ) -> Result<Outcome, StoreError> {
         let Some(member) = tenant.member(rcpt).cloned() else { return Ok(Outcome::Done) };
         let parsed = &incoming.parsed;
-        let author = Person::by_email(tenant, &parsed.from.email.key(), parsed.from.name.as_deref());
-        let to = Person { key: member.email.clone(), name: member.name.clone(), member: Some(member.clone()) };
+        let author =
+            Person::by_email(tenant, &parsed.from.email.key(), parsed.from.name.as_deref());
+        let to = Person {
+            key: member.email.clone(),
+            name: member.name.clone(),
+            member: Some(member.clone()),
+        };
         // A member's name needs proof; anybody else's is as good as in any mailbox.
         let forged = author.member.is_some() && !mail.trust.is_good();
         let held = forged.then(|| "the sender could not be proven".to_owned());
-        let Some(mut talk) = self.talk_for(tenant, transaction, incoming, &author, &to).await? else {
+        let Some(mut talk) = self.talk_for(tenant, transaction, incoming, &author, &to).await?
+        else {
             return Ok(Outcome::Done);
         };
         let filed = Filed { author: &author, held: held.clone(), part: &to.key };
         let message = self.file_mail(tenant, transaction, mail, incoming, &mut talk, filed).await?;
         if forged {
             if let Some(claimed) = &author.member {
-                let (subject, body) = crate::answers::forged(&author.name, &parsed.subject, &mail.verdict);
+                let (subject, body) =
+                    crate::answers::forged(&author.name, &parsed.subject, &mail.verdict);
                 self.notice_mail(tenant, claimed, &subject, &body, None).await?;
             }
             return Ok(Outcome::Done);
         }
         let ordinary = matches!(parsed.kind, Kind::Ordinary) && !parsed.auto;
-        let bad = mail.trust == isthmus_domain::service::Trust::Bad || parsed.upstream_verdict.is_some();
+        let bad =
+            mail.trust == isthmus_domain::service::Trust::Bad || parsed.upstream_verdict.is_some();
         let address = tenant.im_of(&member.email).map(|m| m.im.clone());
         if let Some(address) = address
             && ordinary
             && !bad
             && self.reach(&tenant.tenant.bridge_domain, &address) == Reach::Available
         {
-            self.show_in_chat(tenant, transaction, &mut talk, &message, &author, &to, &address).await?;
+            self.show_in_chat(tenant, transaction, &mut talk, &message, &author, &to, &address)
+                .await?;
         }
         Ok(Outcome::Done)
     }
@@ -343,7 +355,8 @@ impl Batch<'_> {
         let Some(recipient) = report.recipients.first() else { return Ok(Outcome::Done) };
         let happened = match recipient.action {
             Action::Failed => {
-                let words = recipient.diagnostic.clone().unwrap_or_else(|| recipient.status.clone());
+                let words =
+                    recipient.diagnostic.clone().unwrap_or_else(|| recipient.status.clone());
                 if recipient.status.starts_with('5') {
                     self.plan.set.once_suppressions.push(rows::Suppression {
                         tenant_id: tenant.tenant.id.clone(),
@@ -354,7 +367,10 @@ impl Batch<'_> {
                 }
                 Happened::Bounced {
                     temporary: false,
-                    reason: format!("the recipient's server returned it: {}", words::excerpt(&words, 300)),
+                    reason: format!(
+                        "the recipient's server returned it: {}",
+                        words::excerpt(&words, 300)
+                    ),
                 }
             }
             Action::Delivered => Happened::Evidence(isthmus_domain::delivery::Evidence::Dsn),

@@ -35,19 +35,25 @@ impl Batch<'_> {
     ) -> Result<Outcome, StoreError> {
         let parsed = &incoming.parsed;
         // An answering machine is not an answer (RFC 3834): it is kept where it belongs, no more.
-        let automatic = parsed.auto || !matches!(parsed.kind, Kind::Ordinary) || mail.mail_from.is_none();
+        let automatic =
+            parsed.auto || !matches!(parsed.kind, Kind::Ordinary) || mail.mail_from.is_none();
         match local {
             BridgeLocal::Reply(token) => {
                 self.reply(tenant, transaction, mail, incoming, &token, automatic).await
             }
             BridgeLocal::Bounce(_) => Ok(Outcome::Done),
             _ if automatic => Ok(Outcome::refused("automatic mail is not bridged")),
-            BridgeLocal::Decision { token, action } => self.decided_by_mail(tenant, mail, incoming, &token, &action).await,
+            BridgeLocal::Decision { token, action } => {
+                self.decided_by_mail(tenant, mail, incoming, &token, &action).await
+            }
             BridgeLocal::Forward => self.forward(tenant, transaction, mail, incoming).await,
             BridgeLocal::Person(email) => {
                 self.for_person(tenant, transaction, mail, incoming, &email).await
             }
-            BridgeLocal::Alias(alias) => match tenant.alias(&alias).and_then(|a| Email::parse(a).ok()) {
+            BridgeLocal::Alias(alias) => match tenant
+                .alias(&alias)
+                .and_then(|a| Email::parse(a).ok())
+            {
                 Some(email) => self.for_person(tenant, transaction, mail, incoming, &email).await,
                 None => Ok(Outcome::refused("there is no such alias")),
             },
@@ -98,11 +104,23 @@ impl Batch<'_> {
         };
         let author = Person::by_email(tenant, &member.email, None);
         let to = Person::by_email(tenant, &email.key(), None);
-        let Some(mut talk) = self.talk_for(tenant, transaction, incoming, &author, &to).await? else {
+        let Some(mut talk) = self.talk_for(tenant, transaction, incoming, &author, &to).await?
+        else {
             return Ok(Outcome::Done);
         };
         let text = incoming.parsed.text.clone();
-        self.member_writes(tenant, transaction, mail, incoming, &mut talk, &author, &to, &member, text).await
+        self.member_writes(
+            tenant,
+            transaction,
+            mail,
+            incoming,
+            &mut talk,
+            &author,
+            &to,
+            &member,
+            text,
+        )
+        .await
     }
 
     /// A member's mail that goes on as an instant message.
@@ -164,11 +182,13 @@ impl Batch<'_> {
         let sender = parsed.forwarded.as_ref().and_then(|f| f.from.clone().map(|from| (f, from)));
         let Some((forwarded, from)) = sender else {
             let (subject, body) = answers::nothing_forwarded(&tenant.tenant.bridge_domain);
-            self.notice_mail(tenant, &member, &subject, &body, parsed.message_id.as_deref()).await?;
+            self.notice_mail(tenant, &member, &subject, &body, parsed.message_id.as_deref())
+                .await?;
             return Ok(Outcome::refused("no forwarded mail with a sender was found"));
         };
         // A mail that lies in the member's own conversation under this id was no invention.
-        let known = self.known_original(tenant, forwarded, &from.email.key(), &member.email).await?;
+        let known =
+            self.known_original(tenant, forwarded, &from.email.key(), &member.email).await?;
         if !forwarded.certain && known.is_none() {
             return self.ask_to_confirm(tenant, transaction, &member, &from, forwarded).await;
         }
@@ -205,10 +225,23 @@ impl Batch<'_> {
         }
         let mut talk = match known {
             Some(talk) => talk,
-            None => self.file_original(tenant, transaction, incoming, forwarded, &author, &to).await?,
+            None => {
+                self.file_original(tenant, transaction, incoming, forwarded, &author, &to).await?
+            }
         };
         let text = forwarded.comment.clone();
-        self.member_writes(tenant, transaction, mail, incoming, &mut talk, &author, &to, member, text).await
+        self.member_writes(
+            tenant,
+            transaction,
+            mail,
+            incoming,
+            &mut talk,
+            &author,
+            &to,
+            member,
+            text,
+        )
+        .await
     }
 
     /// The conversation in which the forwarded mail lies already.
@@ -228,7 +261,8 @@ impl Batch<'_> {
         let base = mime::base_subject(subject);
         let pair = crate::batch::pair(from, member);
         let all = self.router.store.of(id).all_of_pair(&pair).await?;
-        let same = all.into_iter().find(|c| mime::base_subject(&c.subject).eq_ignore_ascii_case(&base));
+        let same =
+            all.into_iter().find(|c| mime::base_subject(&c.subject).eq_ignore_ascii_case(&base));
         match same {
             Some(row) => self.talk(id, &row.id).await,
             None => Ok(None),
@@ -366,7 +400,9 @@ impl Batch<'_> {
             let stranger = Person::by_email(tenant, &from, incoming.parsed.from.name.as_deref());
             let filed = Filed {
                 author: &stranger,
-                held: Some("the sender is not the one this address belongs to, or is not proven".into()),
+                held: Some(
+                    "the sender is not the one this address belongs to, or is not proven".into(),
+                ),
                 part: &talk.row.id.clone(),
             };
             self.file_mail(tenant, transaction, mail, incoming, &mut talk, filed).await?;
@@ -379,7 +415,8 @@ impl Batch<'_> {
             }
             return Ok(Outcome::Done);
         }
-        self.let_through(tenant, transaction, mail, incoming, &mut talk, &author, &to, automatic).await
+        self.let_through(tenant, transaction, mail, incoming, &mut talk, &author, &to, automatic)
+            .await
     }
 
     /// A reply that is believed: into the conversation and on to the other side.
@@ -401,7 +438,8 @@ impl Batch<'_> {
             self.file_mail(tenant, transaction, mail, incoming, talk, filed).await?;
             return Ok(Outcome::Done);
         }
-        let last = talk.participant(&to.key).filter(|p| p.last_at > 0).map(|p| p.last_medium.clone());
+        let last =
+            talk.participant(&to.key).filter(|p| p.last_at > 0).map(|p| p.last_medium.clone());
         let has_im = self.im_address(tenant, to).is_some();
         let via = match last.as_deref() {
             Some("im") if has_im => Medium::Im,
@@ -439,14 +477,22 @@ impl Batch<'_> {
         let Some(member) = tenant.member_by_id(&held.member_id).cloned() else {
             return Ok(Outcome::refused("the member who was asked is not there any more"));
         };
-        self.plan.set.put_confirmations.push(rows::Confirmation { state: "done".into(), ..held.clone() });
+        self.plan
+            .set
+            .put_confirmations
+            .push(rows::Confirmation { state: "done".into(), ..held.clone() });
         if held.kind == "forward" {
-            return self.answer_forwarded(tenant, transaction, &mail, &incoming, &member, None).await;
+            return self
+                .answer_forwarded(tenant, transaction, &mail, &incoming, &member, None)
+                .await;
         }
-        let token = mail.rcpts.iter().find_map(|r| match isthmus_domain::address::read_bridge_local(r.local()) {
-            Some(BridgeLocal::Reply(token)) => Some(token),
-            _ => None,
-        });
+        let token =
+            mail.rcpts.iter().find_map(|r| {
+                match isthmus_domain::address::read_bridge_local(r.local()) {
+                    Some(BridgeLocal::Reply(token)) => Some(token),
+                    _ => None,
+                }
+            });
         let Some(token) = token else { return Ok(Outcome::refused("the reply address is gone")) };
         let Some(owner) = self.router.store.participant_by_token(&token).await? else {
             return Ok(Outcome::refused("the reply address is gone"));
@@ -457,7 +503,9 @@ impl Batch<'_> {
         // The held row becomes an ordinary one; what it says goes to the member who allowed it.
         let id = incoming.parsed.message_id.clone().unwrap_or_default();
         let rows = self.router.store.of(&tenant.tenant.id).messages_called(&[id]).await?;
-        if let Some(row) = rows.into_iter().find(|m| m.conversation_id == talk.row.id && m.held.is_some()) {
+        if let Some(row) =
+            rows.into_iter().find(|m| m.conversation_id == talk.row.id && m.held.is_some())
+        {
             self.plan.set.put_messages.push(rows::Message { held: None, ..row });
         }
         talk.row.last_at = self.now.0;
@@ -478,10 +526,15 @@ impl Batch<'_> {
             Ok(member) => member,
             Err(outcome) => return Ok(outcome),
         };
-        let Ok(choice) = action.parse() else { return Ok(Outcome::refused("there is no such answer")) };
+        let Ok(choice) = action.parse() else {
+            return Ok(Outcome::refused("there is no such answer"));
+        };
         let waiting = self.router.store.of(&tenant.tenant.id).deliveries_asked(token).await?;
-        let open = waiting.iter().find(|d| matches!(d.state.as_str(), "awaiting_decision" | "retrying"));
-        let Some(row) = open.or(waiting.first()).filter(|d| d.member_id.as_deref() == Some(&member.id)) else {
+        let open =
+            waiting.iter().find(|d| matches!(d.state.as_str(), "awaiting_decision" | "retrying"));
+        let Some(row) =
+            open.or(waiting.first()).filter(|d| d.member_id.as_deref() == Some(&member.id))
+        else {
             return Ok(Outcome::refused("nothing was asked under this address"));
         };
         match self.decide(row.clone(), choice, &member.name).await? {
@@ -489,7 +542,14 @@ impl Batch<'_> {
             Err(why) => {
                 let body = format!("Your answer came too late: {why}.\n");
                 let subject = "That was decided already";
-                self.notice_mail(tenant, &member, subject, &body, incoming.parsed.message_id.as_deref()).await?;
+                self.notice_mail(
+                    tenant,
+                    &member,
+                    subject,
+                    &body,
+                    incoming.parsed.message_id.as_deref(),
+                )
+                .await?;
                 Ok(Outcome::Refused(why.to_string()))
             }
         }
@@ -501,7 +561,8 @@ fn own_files(incoming: &Incoming) -> Vec<isthmus_domain::service::OutFileRef> {
     if incoming.parsed.forwarded.is_none() {
         return incoming.files.clone();
     }
-    let mails: Vec<usize> = incoming.parsed.attached_messages.iter().map(|m| m.attachment).collect();
+    let mails: Vec<usize> =
+        incoming.parsed.attached_messages.iter().map(|m| m.attachment).collect();
     let certain = incoming.parsed.forwarded.as_ref().is_some_and(|f| f.certain);
     incoming
         .files

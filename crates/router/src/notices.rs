@@ -59,8 +59,15 @@ impl Batch<'_> {
                 let bridge = &tenant.tenant.bridge_domain;
                 let until = self.now.plus_ms(QUESTION_MS);
                 let link = |choice: Choice| {
-                    let opens = Opens::Decide { question: token.clone(), choice: choice.as_str().to_owned() };
-                    format!("{}/d/{}", self.router.config.public_url, self.router.links.sign(opens, until))
+                    let opens = Opens::Decide {
+                        question: token.clone(),
+                        choice: choice.as_str().to_owned(),
+                    };
+                    format!(
+                        "{}/d/{}",
+                        self.router.config.public_url,
+                        self.router.links.sign(opens, until)
+                    )
                 };
                 let choices = [Choice::Retry, Choice::Email, Choice::Abort];
                 let (subject, body) = words::question_mail(&words::Question {
@@ -102,14 +109,21 @@ impl Batch<'_> {
     }
 
     /// Tells the sender once per exchange that it arrived.
-    pub(crate) async fn tell_delivered(&mut self, row: &rows::Delivery, state: &State) -> Result<(), StoreError> {
+    pub(crate) async fn tell_delivered(
+        &mut self,
+        row: &rows::Delivery,
+        state: &State,
+    ) -> Result<(), StoreError> {
         let directory = std::sync::Arc::clone(&self.directory);
         let Some(tenant) = directory.tenant(&row.tenant_id) else { return Ok(()) };
         let Some(member) = row.member_id.as_deref().and_then(|id| tenant.member_by_id(id)) else {
             return Ok(());
         };
         let by_chat_or_mail = matches!(row.source.as_str(), "smtp" | "im");
-        if !member.notices || !by_chat_or_mail || !self.first_of_exchange(row, &member.email).await? {
+        if !member.notices
+            || !by_chat_or_mail
+            || !self.first_of_exchange(row, &member.email).await?
+        {
             return Ok(());
         }
         let name = self.recipient_name(tenant, row).await?;
@@ -128,7 +142,11 @@ impl Batch<'_> {
     }
 
     /// Tells the sender that it did not arrive, every time.
-    pub(crate) async fn tell_failed(&mut self, row: &rows::Delivery, state: &State) -> Result<(), StoreError> {
+    pub(crate) async fn tell_failed(
+        &mut self,
+        row: &rows::Delivery,
+        state: &State,
+    ) -> Result<(), StoreError> {
         let directory = std::sync::Arc::clone(&self.directory);
         let Some(tenant) = directory.tenant(&row.tenant_id) else { return Ok(()) };
         let Some(member) = row.member_id.as_deref().and_then(|id| tenant.member_by_id(id)) else {
@@ -161,7 +179,8 @@ impl Batch<'_> {
                     let to = mapping.im.clone();
                     let name = self.recipient_name(tenant, row).await?;
                     let contact = Email::parse(&row.person).ok().map(|e| (e, name));
-                    self.system_line(tenant, &row.transaction_id, &to, contact, line.to_owned()).await?;
+                    self.system_line(tenant, &row.transaction_id, &to, contact, line.to_owned())
+                        .await?;
                 }
                 Ok(())
             }
@@ -171,8 +190,14 @@ impl Batch<'_> {
     }
 
     /// Whether the other side has written since the sender was last told, or never was told.
-    async fn first_of_exchange(&mut self, row: &rows::Delivery, person: &str) -> Result<bool, StoreError> {
-        let Some(mut talk) = self.talk(&row.tenant_id, &row.conversation_id).await? else { return Ok(false) };
+    async fn first_of_exchange(
+        &mut self,
+        row: &rows::Delivery,
+        person: &str,
+    ) -> Result<bool, StoreError> {
+        let Some(mut talk) = self.talk(&row.tenant_id, &row.conversation_id).await? else {
+            return Ok(false);
+        };
         let told = talk.participant(person).map_or(0, |p| p.told_seq);
         if told > 0 {
             let scope = self.router.store.of(&row.tenant_id);

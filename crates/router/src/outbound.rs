@@ -68,6 +68,9 @@ pub(crate) async fn run(
         }
         let handed = futures::future::join_all(sending).await;
         isthmus_domain::failpoint::hit("outbound.after_handover");
+        if handed.iter().any(|h| h.row.kind == "forward") {
+            isthmus_domain::failpoint::hit("forward.after_handover");
+        }
         let (done, committed) = tokio::sync::oneshot::channel();
         if results.send((handed, done)).await.is_err() || committed.await.is_err() {
             return;
@@ -110,10 +113,16 @@ fn hand_over(
 
 async fn send(router: &Router, relay: &Relay, row: &rows::Outbound) -> Result<What, StoreError> {
     let Some(raw) = router.store.of(&row.tenant_id).blob(&row.raw_hash).await? else {
-        return Ok(What::Refused { reply: "the mail is not there any more".into(), permanent_address: false });
+        return Ok(What::Refused {
+            reply: "the mail is not there any more".into(),
+            permanent_address: false,
+        });
     };
     let Ok(to) = Email::parse(&row.rcpt) else {
-        return Ok(What::Refused { reply: "this is not an address".into(), permanent_address: false });
+        return Ok(What::Refused {
+            reply: "this is not an address".into(),
+            permanent_address: false,
+        });
     };
     let from = Email::parse(&row.mail_from).ok();
     let envid = (row.kind == "message").then_some(row.id.as_str());

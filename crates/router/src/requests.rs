@@ -53,7 +53,8 @@ impl Batch<'_> {
         transaction: &rows::Transaction,
         request: Request,
     ) -> Result<Outcome, StoreError> {
-        let Some(member) = transaction.member_id.as_deref().and_then(|id| tenant.member_by_id(id)) else {
+        let Some(member) = transaction.member_id.as_deref().and_then(|id| tenant.member_by_id(id))
+        else {
             return Ok(Outcome::refused("the member who asked for this is not there any more"));
         };
         let author = Person::by_email(tenant, &member.email, None);
@@ -101,7 +102,9 @@ impl Batch<'_> {
                 existing = self.talk(id, &message.conversation_id).await?;
             }
             To::Conversation(conversation) => existing = self.talk(id, conversation).await?,
-            To::Original(raw) => return self.talk_of_original(tenant, transaction, author, raw).await,
+            To::Original(raw) => {
+                return self.talk_of_original(tenant, transaction, author, raw).await;
+            }
             To::Person(email) => to = Some(Person::by_email(tenant, &email.key(), None)),
             To::Im(im) => {
                 let key = tenant.by_im(im).map_or_else(|| im.clone(), |m| m.email.clone());
@@ -137,7 +140,11 @@ impl Batch<'_> {
     }
 
     /// Puts a text into its conversation and on its way, by the medium that was asked for.
-    pub(crate) async fn send_out(&mut self, talk: &mut Talk, out: Outgoing<'_>) -> Result<Outcome, StoreError> {
+    pub(crate) async fn send_out(
+        &mut self,
+        talk: &mut Talk,
+        out: Outgoing<'_>,
+    ) -> Result<Outcome, StoreError> {
         let tenant_id = &out.tenant.tenant.id;
         let address = self.im_address(out.tenant, out.to);
         if out.via == Medium::Im && address.is_none() {
@@ -269,13 +276,18 @@ impl Batch<'_> {
         let Some(first) = waited.first() else { return Ok(()) };
         let directory = std::sync::Arc::clone(&self.directory);
         let Some(tenant) = directory.tenant(&first.tenant_id) else { return Ok(()) };
-        let Some(mut talk) = self.talk(&first.tenant_id, &first.conversation_id).await? else { return Ok(()) };
+        let Some(mut talk) = self.talk(&first.tenant_id, &first.conversation_id).await? else {
+            return Ok(());
+        };
         let mut messages = Vec::new();
         for delivery in waited {
-            let planned = self.plan.set.once_messages.iter().find(|m| m.id == delivery.message_id).cloned();
+            let planned =
+                self.plan.set.once_messages.iter().find(|m| m.id == delivery.message_id).cloned();
             let message = match planned {
                 Some(message) => Some(message),
-                None => self.router.store.of(&first.tenant_id).message(&delivery.message_id).await?,
+                None => {
+                    self.router.store.of(&first.tenant_id).message(&delivery.message_id).await?
+                }
             };
             messages.extend(message);
         }
@@ -312,10 +324,9 @@ impl Batch<'_> {
         };
         let tenant = &mail.tenant.tenant;
         let message_id = format!("{}@{}", last.id, tenant.bridge_domain);
-        let id = mail
-            .delivery_id
-            .clone()
-            .unwrap_or_else(|| isthmus_domain::ids::DeliveryId::new(self.now, &self.router.chance).into());
+        let id = mail.delivery_id.clone().unwrap_or_else(|| {
+            isthmus_domain::ids::DeliveryId::new(self.now, &self.router.chance).into()
+        });
         let mut delivery = rows::Delivery {
             id,
             tenant_id: tenant.id.clone(),
@@ -351,12 +362,25 @@ impl Batch<'_> {
             Box::pin(self.tell_failed(&delivery, &state)).await?;
             return Ok(delivery);
         };
-        let state = State::Sending { reach: Reach::Unknown, until: self.now.plus_ms(MAIL_MS), attempt: 0, keep_trying: None };
+        let state = State::Sending {
+            reach: Reach::Unknown,
+            until: self.now.plus_ms(MAIL_MS),
+            attempt: 0,
+            keep_trying: None,
+        };
         write_state(&mut delivery, &state, self.now);
         self.plan.set.put_deliveries.push(delivery.clone());
         let raw = self.write_mail(talk, &mail, &to, messages, first, files, &message_id).await?;
-        self.queue_mail(mail.tenant, "message", Some(delivery.id.clone()), &to, &message_id, raw.0, raw.1)
-            .await?;
+        self.queue_mail(
+            mail.tenant,
+            "message",
+            Some(delivery.id.clone()),
+            &to,
+            &message_id,
+            raw.0,
+            raw.1,
+        )
+        .await?;
         if let Some(p) = talk.people.iter_mut().find(|p| p.person == mail.to.key) {
             p.history_seq = p.history_seq.max(last.seq);
         }
@@ -364,7 +388,11 @@ impl Batch<'_> {
     }
 
     /// Why nothing may be mailed to an address now: it bounced, or the day's quota is used up.
-    async fn why_not(&self, tenant: &TenantView, address: &str) -> Result<Option<String>, StoreError> {
+    async fn why_not(
+        &self,
+        tenant: &TenantView,
+        address: &str,
+    ) -> Result<Option<String>, StoreError> {
         let scope = self.router.store.of(&tenant.tenant.id);
         if let Some(suppressed) = scope.suppression(address).await? {
             return Ok(Some(format!("mail to this address bounced before: {}", suppressed.reason)));
@@ -377,7 +405,10 @@ impl Batch<'_> {
     }
 
     /// Composes the mail itself; returns its subject and octets.
-    #[expect(clippy::too_many_arguments, reason = "one call, each argument a different thing of the mail")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, each argument a different thing of the mail"
+    )]
     async fn write_mail(
         &mut self,
         talk: &mut Talk,
@@ -407,15 +438,23 @@ impl Batch<'_> {
                 });
             } else {
                 let link = self.file_link(&tenant.id, &file.id);
-                links.push_str(&format!("\n📎 {} · {} · {link} (for 14 days)", file.name, words::size(file.size)));
+                links.push_str(&format!(
+                    "\n📎 {} · {} · {link} (for 14 days)",
+                    file.name,
+                    words::size(file.size)
+                ));
             }
         }
         let mut link = None;
         if !history.is_empty() {
             let history_files = self.files_of(&tenant.id, &history).await?;
             if left_out > 0 || !history_files.is_empty() {
-                let transcript =
-                    words::transcript(&talk.row.subject, &history, &history_files, &tenant.time_zone);
+                let transcript = words::transcript(
+                    &talk.row.subject,
+                    &history,
+                    &history_files,
+                    &tenant.time_zone,
+                );
                 attachments.push(mime::OutAttachment {
                     name: "conversation.txt".into(),
                     media_type: "text/plain".into(),
@@ -432,7 +471,11 @@ impl Batch<'_> {
             &mail.author.name,
             &tenant.name,
         );
-        let base = mail.subject.clone().filter(|s| !s.is_empty()).unwrap_or_else(|| talk.row.subject.clone());
+        let base = mail
+            .subject
+            .clone()
+            .filter(|s| !s.is_empty())
+            .unwrap_or_else(|| talk.row.subject.clone());
         let subject = if history.is_empty() && !base.is_empty() {
             base
         } else if base.is_empty() {
@@ -443,9 +486,13 @@ impl Batch<'_> {
         let token = talk.participant(&mail.to.key).map(|p| p.token.clone()).unwrap_or_default();
         let reply_address = Email::parse(&format!("r-{token}@{}", tenant.bridge_domain))
             .map_err(|e| StoreError::Rule(e.to_string()))?;
-        let mails: Vec<&rows::Message> = history.iter().filter(|m| !m.message_id.is_empty()).collect();
+        let mails: Vec<&rows::Message> =
+            history.iter().filter(|m| !m.message_id.is_empty()).collect();
         let raw = mime::compose(&mime::Outgoing {
-            from: Mailbox::named(&format!("{} (via {})", mail.author.name, tenant.name), reply_address.clone()),
+            from: Mailbox::named(
+                &format!("{} (via {})", mail.author.name, tenant.name),
+                reply_address.clone(),
+            ),
             sender: None,
             reply_to: Some(reply_address),
             to: vec![Mailbox::named(&mail.to.name, to.clone())],
@@ -471,8 +518,13 @@ impl Batch<'_> {
     }
 
     /// Octets by hash, those that this batch is about to write included.
-    pub(crate) async fn octets(&self, tenant: &str, hash: &str) -> Result<Option<bytes::Bytes>, StoreError> {
-        let planned = self.plan.set.once_blobs.iter().find(|b| b.tenant_id == tenant && b.hash == hash);
+    pub(crate) async fn octets(
+        &self,
+        tenant: &str,
+        hash: &str,
+    ) -> Result<Option<bytes::Bytes>, StoreError> {
+        let planned =
+            self.plan.set.once_blobs.iter().find(|b| b.tenant_id == tenant && b.hash == hash);
         if let Some(data) = planned.and_then(|b| b.data.clone()) {
             return Ok(Some(data.into()));
         }
@@ -503,9 +555,11 @@ impl Batch<'_> {
         } else {
             String::new()
         };
+        let seq = self.next_seq();
         self.plan.set.once_outbound.push(rows::Outbound {
             id,
             tenant_id: tenant.id.clone(),
+            seq,
             delivery_id,
             kind: kind.to_owned(),
             mail_from,

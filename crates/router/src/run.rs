@@ -29,8 +29,7 @@ use crate::{
     Router,
     batch::Batch,
     live::Live,
-    mail_in,
-    outbound,
+    mail_in, outbound,
     plan::{Act, Plan},
     senders::{self, Senders},
     services::Ready,
@@ -82,7 +81,12 @@ impl Router {
         let router = Arc::new(self);
         let wake = Arc::new(Notify::new());
         let (mail_tx, mail_rx) = mpsc::channel(4);
-        let mail = tokio::spawn(outbound::run(Arc::clone(&router), Arc::clone(&wake), mail_tx, stop.clone()));
+        let mail = tokio::spawn(outbound::run(
+            Arc::clone(&router),
+            Arc::clone(&wake),
+            mail_tx,
+            stop.clone(),
+        ));
         let (handed_tx, handed_rx) = mpsc::channel(256);
         let (ready_tx, ready_rx) = mpsc::channel(BATCH);
         let senders = Senders::new(&router, handed_tx);
@@ -95,6 +99,7 @@ impl Router {
             wake,
             large,
             ready: ready_tx,
+            behind: std::collections::HashMap::new(),
             swept: None,
         };
         let task = tokio::spawn(work.run(signals, handed_rx, ready_rx, mail_rx, stop));
@@ -114,6 +119,8 @@ struct Loop {
     wake: Arc<Notify>,
     large: Arc<tokio::sync::Semaphore>,
     ready: mpsc::Sender<Prepared>,
+    /// Tenants of whom a large mail is being read, with what came after it.
+    behind: std::collections::HashMap<Arc<str>, Vec<Hint>>,
     /// How far the start-up sweep has come.
     swept: Option<Millis>,
 }
@@ -142,7 +149,7 @@ impl Loop {
                 n = signals.recv_many(&mut noticed, 512), if !signals.is_closed() || !signals.is_empty() => {
                     if n > 0 { self.on_signals(std::mem::take(&mut noticed)).await; }
                 }
-                _ = ready.recv_many(&mut large, 4) => self.on_prepared(std::mem::take(&mut large)).await,
+                _ = ready.recv_many(&mut large, 4) => self.on_large(std::mem::take(&mut large)).await,
                 hints = queue.next_batch(BATCH) => self.on_hints(hints).await,
             }
         }
@@ -154,19 +161,21 @@ impl Loop {
     async fn resume(&mut self) {
         let mut after = None;
         loop {
-            let found = match self.router.store.deliveries_in("sending", after.as_deref(), 500).await {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::error!(%error, "Unfinished deliveries cannot be read");
-                    break;
-                }
-            };
+            let found =
+                match self.router.store.deliveries_in("sending", after.as_deref(), 500).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        tracing::error!(%error, "Unfinished deliveries cannot be read");
+                        break;
+                    }
+                };
             let Some(last) = found.last() else { break };
             after = Some(last.id.clone());
             for row in found.into_iter().filter(|r| r.medium == "im") {
                 self.live.note(&row);
             }
         }
+        self.resend().await;
         self.sweep(true).await;
     }
 
@@ -201,32 +210,49 @@ impl Loop {
     async fn on_hints(&mut self, hints: Vec<Hint>) {
         let mut prepared = Vec::with_capacity(hints.len());
         for hint in hints {
-            if let Some(one) = self.prepare(&hint).await {
+            if let Some(waiting) = self.behind.get_mut(&hint.tenant) {
+                waiting.push(hint);
+            } else if let Some(one) = self.prepare(&hint).await {
                 prepared.push(one);
             }
         }
         self.on_prepared(prepared).await;
     }
 
+    /// A large mail was read: it takes its place before what came after it.
+    async fn on_large(&mut self, read: Vec<Prepared>) {
+        for one in read {
+            let tenant: Arc<str> = one.0.tenant_id.as_str().into();
+            self.on_prepared(vec![one]).await;
+            if let Some(waiting) = self.behind.remove(&tenant) {
+                Box::pin(self.on_hints(waiting)).await;
+            }
+        }
+    }
+
     /// Reads what a transaction needs. A large mail is read beside the loop and comes back later.
-    async fn prepare(&self, hint: &Hint) -> Option<Prepared> {
-        let store = &self.router.store;
+    async fn prepare(&mut self, hint: &Hint) -> Option<Prepared> {
+        let store = self.router.store.clone();
         let carried = hint.carried.as_ref();
-        let (row, raw) = match carried.and_then(|c| c.downcast_ref::<(rows::Transaction, bytes::Bytes)>()) {
-            Some((row, raw)) => (row.clone(), Some(raw.clone())),
-            None => match carried.and_then(|c| c.downcast_ref::<rows::Transaction>()) {
-                Some(row) => (row.clone(), None),
-                None => match store.of(&hint.tenant).transaction(&hint.transaction).await {
-                    Ok(Some(row)) if row.ended_at.is_none() => (row, None),
-                    _ => {
-                        self.router.queue.finished(&hint.transaction);
-                        return None;
-                    }
+        let (row, raw) =
+            match carried.and_then(|c| c.downcast_ref::<(rows::Transaction, bytes::Bytes)>()) {
+                Some((row, raw)) => (row.clone(), Some(raw.clone())),
+                None => match carried.and_then(|c| c.downcast_ref::<rows::Transaction>()) {
+                    Some(row) => (row.clone(), None),
+                    None => match store.of(&hint.tenant).transaction(&hint.transaction).await {
+                        Ok(Some(row)) if row.ended_at.is_none() => (row, None),
+                        _ => {
+                            self.router.queue.finished(&hint.transaction);
+                            return None;
+                        }
+                    },
                 },
-            },
-        };
+            };
         if row.attempts >= TRIES {
-            return Some((row, Ready::Unreadable("it failed every time it was tried and was set aside".into())));
+            return Some((
+                row,
+                Ready::Unreadable("it failed every time it was tried and was set aside".into()),
+            ));
         }
         let ready = match row.service.as_str() {
             "mail.in" => return self.prepare_mail(row, raw).await,
@@ -246,7 +272,11 @@ impl Loop {
         Some((row, ready.unwrap_or_else(Ready::Unreadable)))
     }
 
-    async fn prepare_mail(&self, row: rows::Transaction, raw: Option<bytes::Bytes>) -> Option<Prepared> {
+    async fn prepare_mail(
+        &mut self,
+        row: rows::Transaction,
+        raw: Option<bytes::Bytes>,
+    ) -> Option<Prepared> {
         let mail = match parse::<MailIn>(&row) {
             Ok(mail) => mail,
             Err(why) => return Some((row, Ready::Unreadable(why))),
@@ -254,8 +284,11 @@ impl Loop {
         if mail.size > 256 * 1024 {
             let (store, large, back) =
                 (self.router.store.clone(), Arc::clone(&self.large), self.ready.clone());
+            self.behind.entry(row.tenant_id.as_str().into()).or_default();
             tokio::spawn(async move {
-                let octets = u32::try_from(mail.size.saturating_mul(3)).unwrap_or(u32::MAX).min(LARGE_AT_ONCE);
+                let octets = u32::try_from(mail.size.saturating_mul(3))
+                    .unwrap_or(u32::MAX)
+                    .min(LARGE_AT_ONCE);
                 let Ok(_room) = large.acquire_many(octets).await else { return };
                 let ready = read_mail(&store, &row, mail, None).await;
                 let _ = back.send((row, ready)).await;
@@ -267,7 +300,11 @@ impl Loop {
     }
 
     /// What a member let through: the mail that was held back is read again.
-    async fn prepare_confirmed(&self, row: rows::Transaction, confirm: Confirm) -> Option<Prepared> {
+    async fn prepare_confirmed(
+        &self,
+        row: rows::Transaction,
+        confirm: Confirm,
+    ) -> Option<Prepared> {
         let store = &self.router.store;
         let held = match store.confirmation(&confirm.confirmation).await {
             Ok(held) => held.filter(|h| h.tenant_id == row.tenant_id && h.state == "open"),
@@ -296,7 +333,8 @@ impl Loop {
         let mut batch = Batch::new(&router, &self.seq);
         let mut failed = None;
         // One look-up for the threads of all mails of a tenant.
-        let mut threads: std::collections::HashMap<&str, Vec<String>> = std::collections::HashMap::new();
+        let mut threads: std::collections::HashMap<&str, Vec<String>> =
+            std::collections::HashMap::new();
         for (row, ready) in &prepared {
             if let Ready::Mail(mail) = ready {
                 let parsed = &mail.1.parsed;
@@ -398,9 +436,10 @@ impl Loop {
                 }
             }
             Act::Probe { network, bridge_domain, address } => {
-                let (Some(network), Ok(who)) =
-                    (self.router.networks.get(network.as_str()).cloned(), ImAddress::parse(&address))
-                else {
+                let (Some(network), Ok(who)) = (
+                    self.router.networks.get(network.as_str()).cloned(),
+                    ImAddress::parse(&address),
+                ) else {
                     return;
                 };
                 tokio::spawn(async move {
@@ -412,7 +451,11 @@ impl Loop {
     }
 
     fn send(&mut self, row: rows::Delivery) {
-        // What the sender cannot take lies in `live`, where the tick finds it.
+        // What the sender cannot take, or what has older ones before it, lies in `live`, where
+        // the tick finds it in order.
+        if self.live.has_older(&row) {
+            return;
+        }
         let wire_id = row.wire_id.clone();
         if self.senders.send(row) {
             self.live.handed(&wire_id);
@@ -439,7 +482,9 @@ impl Loop {
         let mut batch = Batch::new(&router, &self.seq);
         for row in late {
             let reason = "the chat network could not be reached".to_owned();
-            if let Err(error) = batch.happened(row, Happened::Bounced { temporary: true, reason }).await {
+            if let Err(error) =
+                batch.happened(row, Happened::Bounced { temporary: true, reason }).await
+            {
                 tracing::error!(%error, "A message that waited too long could not be moved on");
             }
         }
@@ -521,7 +566,8 @@ impl Loop {
                 tracing::error!(%error, "The directory cannot be read");
             }
             match self.router.store.deliveries_due(now.0, 500).await {
-                Ok(rows) => due.extend(rows.into_iter().filter(|r| r.medium != "im" || r.state != "sending")),
+                Ok(rows) => due
+                    .extend(rows.into_iter().filter(|r| r.medium != "im" || r.state != "sending")),
                 Err(error) => tracing::error!(%error, "Due deliveries cannot be read"),
             }
             self.resend().await;
@@ -538,7 +584,9 @@ impl Loop {
         for row in due {
             // A retry goes out if its recipient is there by now, or if nobody can tell.
             let happened = match (row.state.as_str(), self.reach_of(&batch, &row)) {
-                ("retrying", reach @ (Reach::Available | Reach::Unknown)) if !expired(&row, now) => {
+                ("retrying", reach @ (Reach::Available | Reach::Unknown))
+                    if !expired(&row, now) =>
+                {
                     Happened::Presence(reach)
                 }
                 _ => Happened::Timer,

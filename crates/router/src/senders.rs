@@ -95,7 +95,17 @@ async fn run(
             });
         }
         // Polled in order, so they are queued in order; awaited together, so they share a flush.
-        let handed = futures::future::join_all(sending).await;
+        let mut handed = futures::future::join_all(sending).await;
+        let broken = |h: &Handed| {
+            matches!(h.result, Err(SendError::NotConnected(_) | SendError::Unclear(_)))
+        };
+        if handed.iter().any(broken) {
+            // What lies behind is given back as well, so that all of it goes again in order.
+            while let Ok((row, _)) = lane.try_recv() {
+                let result = Err(SendError::NotConnected("the session has just ended".into()));
+                handed.push(Handed { wire_id: row.wire_id, result, waited_ms: 0 });
+            }
+        }
         isthmus_domain::failpoint::hit("router.after_send");
         if results.send(handed).await.is_err() {
             return;

@@ -42,7 +42,11 @@ pub(crate) enum Ready {
 
 impl Batch<'_> {
     /// Runs one transaction; what it decided is in the plan, its end included.
-    pub(crate) async fn run(&mut self, transaction: &rows::Transaction, ready: Ready) -> Result<(), StoreError> {
+    pub(crate) async fn run(
+        &mut self,
+        transaction: &rows::Transaction,
+        ready: Ready,
+    ) -> Result<(), StoreError> {
         let directory = std::sync::Arc::clone(&self.directory);
         let outcome = match directory.tenant(&transaction.tenant_id) {
             None => Outcome::refused("the tenant was deleted"),
@@ -51,9 +55,13 @@ impl Batch<'_> {
                 Ready::Chat(chat) => self.chat_in(tenant, transaction, *chat).await?,
                 Ready::Request(request) => self.request(tenant, transaction, *request).await?,
                 Ready::Code(code) => self.send_code(tenant, transaction, code).await?,
-                Ready::Challenge(challenge) => self.challenge(tenant, transaction, challenge).await?,
+                Ready::Challenge(challenge) => {
+                    self.challenge(tenant, transaction, challenge).await?
+                }
                 Ready::Decision(decision) => self.decision(tenant, transaction, *decision).await?,
-                Ready::Confirmed(all) => self.confirmed(tenant, transaction, all.0, all.1, all.2).await?,
+                Ready::Confirmed(all) => {
+                    self.confirmed(tenant, transaction, all.0, all.1, all.2).await?
+                }
                 Ready::Unreadable(why) => Outcome::Refused(why),
             },
         };

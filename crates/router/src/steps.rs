@@ -64,12 +64,15 @@ fn corrupt(row: &rows::Delivery, column: &'static str, why: &serde_json::Error) 
 
 /// Writes a state into its row, with a line of history.
 pub(crate) fn write_state(row: &mut rows::Delivery, state: &State, now: Millis) {
-    let mut history: Vec<serde_json::Value> = serde_json::from_str(&row.history).unwrap_or_default();
+    let mut history: Vec<serde_json::Value> =
+        serde_json::from_str(&row.history).unwrap_or_default();
     let mut line = json!({"state": state.name(), "at": now.rfc3339()});
     match state {
         State::Delivered { evidence, .. } => line["evidence"] = evidence.as_str().into(),
         State::Failed { reason, .. } => line["reason"] = reason.as_str().into(),
-        State::Aborted { by, .. } | State::BecameEmail { by, .. } => line["by"] = by.as_str().into(),
+        State::Aborted { by, .. } | State::BecameEmail { by, .. } => {
+            line["by"] = by.as_str().into()
+        }
         State::Retrying { attempt, .. } => line["attempt"] = (*attempt).into(),
         _ => {}
     }
@@ -95,7 +98,8 @@ impl Batch<'_> {
         let config = &self.router.config;
         let tenant = self.directory.tenant(&row.tenant_id);
         let contact = tenant.and_then(|t| t.contact(&row.person));
-        let member = tenant.and_then(|t| row.member_id.as_deref().and_then(|id| t.member_by_id(id)));
+        let member =
+            tenant.and_then(|t| row.member_id.as_deref().and_then(|id| t.member_by_id(id)));
         let standing = standing(contact.and_then(|c| c.policy.as_deref()))
             .or_else(|| standing(member.and_then(|m| m.policy.as_deref())))
             .or_else(|| standing(tenant.and_then(|t| t.tenant.policy.as_deref())));
@@ -114,7 +118,9 @@ impl Batch<'_> {
 
     /// What a network knows of somebody.
     pub(crate) fn reach(&self, bridge_domain: &str, address: &str) -> Reach {
-        let Ok(im) = isthmus_domain::address::ImAddress::parse(address) else { return Reach::Unknown };
+        let Ok(im) = isthmus_domain::address::ImAddress::parse(address) else {
+            return Reach::Unknown;
+        };
         match self.router.networks.get(im.network()).map(|n| n.presence(bridge_domain, &im)) {
             Some(Presence::Available) => Reach::Available,
             Some(Presence::Unavailable) => Reach::Unavailable,
@@ -171,7 +177,10 @@ impl Batch<'_> {
     }
 
     /// Lets a new message wait with those before it in the same conversation, so that order holds.
-    async fn join_waiting(&mut self, row: &mut rows::Delivery) -> Result<Option<rows::Delivery>, StoreError> {
+    async fn join_waiting(
+        &mut self,
+        row: &mut rows::Delivery,
+    ) -> Result<Option<rows::Delivery>, StoreError> {
         if row.conversation_id.is_empty() {
             return Ok(None);
         }
@@ -251,7 +260,11 @@ impl Batch<'_> {
                 let wire = read_wire(row)?;
                 let network = row.address.split(':').next().unwrap_or_default().to_owned();
                 let address = row.address.clone();
-                self.plan.acts.push(Act::Probe { network, bridge_domain: wire.bridge_domain, address });
+                self.plan.acts.push(Act::Probe {
+                    network,
+                    bridge_domain: wire.bridge_domain,
+                    address,
+                });
             }
             Effect::Ask => self.ask(row, state, rules).await?,
             Effect::TellDelivered if !rules.system => self.tell_delivered(row, state).await?,

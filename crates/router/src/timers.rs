@@ -8,7 +8,11 @@ use crate::{batch::Batch, live::Live, outbound, steps::StepError};
 
 impl Batch<'_> {
     /// A step that nobody asked for: what is not possible any more is simply late.
-    pub(crate) async fn happened(&mut self, row: rows::Delivery, what: Happened) -> Result<(), StoreError> {
+    pub(crate) async fn happened(
+        &mut self,
+        row: rows::Delivery,
+        what: Happened,
+    ) -> Result<(), StoreError> {
         match self.advance(row, what).await {
             Ok(_) | Err(StepError::NotPossible(_)) => Ok(()),
             Err(StepError::Store(error)) => Err(error),
@@ -16,7 +20,12 @@ impl Batch<'_> {
     }
 
     /// The newest row of a delivery: of this batch, in memory, or in the database.
-    async fn newest(&self, live: &Live, wire_id: &str, address: &str) -> Result<Option<rows::Delivery>, StoreError> {
+    async fn newest(
+        &self,
+        live: &Live,
+        wire_id: &str,
+        address: &str,
+    ) -> Result<Option<rows::Delivery>, StoreError> {
         let planned = self.plan.set.put_deliveries.iter().rev().find(|d| d.wire_id == wire_id);
         if let Some(row) = planned.or_else(|| live.get(wire_id)) {
             return Ok(Some(row.clone()).filter(|r| r.address == address));
@@ -46,7 +55,12 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn presence(&mut self, bridge_domain: &str, address: &str, reach: Reach) -> Result<(), StoreError> {
+    async fn presence(
+        &mut self,
+        bridge_domain: &str,
+        address: &str,
+        reach: Reach,
+    ) -> Result<(), StoreError> {
         let directory = std::sync::Arc::clone(&self.directory);
         let Some(tenant) = directory.by_bridge(bridge_domain) else { return Ok(()) };
         for row in self.router.store.deliveries_waiting_for(address).await? {
@@ -65,8 +79,28 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// A mail that we took for a tenant and that its own server will not have: its sender is told
+    /// (RFC 5321 section 6.1), unless it is itself a notification.
+    async fn returned(&mut self, row: &rows::Outbound) -> Result<(), StoreError> {
+        let directory = std::sync::Arc::clone(&self.directory);
+        let Some(tenant) = directory.tenant(&row.tenant_id) else { return Ok(()) };
+        let Ok(sender) = isthmus_domain::address::Email::parse(&row.mail_from) else {
+            return Ok(());
+        };
+        let subject = format!("Not delivered: {}", row.subject);
+        let body = format!(
+            "Your mail to {} was not delivered. The server there says:\n\n{}\n",
+            row.rcpt,
+            row.last_reply.as_deref().unwrap_or("nothing more")
+        );
+        self.notice_to(tenant, &sender, "", &subject, &body, None).await
+    }
+
     /// What relays said about mails.
-    pub(crate) async fn mails_handed(&mut self, handed: Vec<outbound::Handed>) -> Result<(), StoreError> {
+    pub(crate) async fn mails_handed(
+        &mut self,
+        handed: Vec<outbound::Handed>,
+    ) -> Result<(), StoreError> {
         for outbound::Handed { mut row, what } in handed {
             row.attempts += 1;
             let happened = match what {
@@ -101,6 +135,9 @@ impl Batch<'_> {
                     })
                 }
             };
+            if row.state == "failed" && row.kind == "forward" {
+                self.returned(&row).await?;
+            }
             if row.state != "queued" {
                 row.next_at = None;
                 row.ended_at = Some(self.now.0);

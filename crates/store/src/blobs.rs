@@ -38,7 +38,12 @@ impl Blobs {
         let hash = blob_hash(&data);
         let size = i64::try_from(data.len()).unwrap_or(i64::MAX);
         if data.len() <= INLINE_MAX {
-            return Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: Some(data.to_vec()) });
+            return Ok(rows::Blob {
+                tenant_id: tenant.into(),
+                hash,
+                size,
+                data: Some(data.to_vec()),
+            });
         }
         let path = self.path(tenant, &hash);
         blocking(move || write_synced(&path, &data)).await?;

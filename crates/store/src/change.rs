@@ -69,11 +69,29 @@ impl ChangeSet {
             }};
         }
         join!(
-            new_transactions, once_blobs, put_conversations, put_participants, once_messages,
-            put_messages, once_attachments, put_deliveries, once_outbound, put_outbound,
-            put_confirmations, once_links, put_links, once_suppressions, once_web_chat,
-            new_idempotency, new_audit, once_contacts, put_contacts, put_mappings, once_aliases,
-            ended, tried
+            new_transactions,
+            once_blobs,
+            put_conversations,
+            put_participants,
+            once_messages,
+            put_messages,
+            once_attachments,
+            put_deliveries,
+            once_outbound,
+            put_outbound,
+            put_confirmations,
+            once_links,
+            put_links,
+            once_suppressions,
+            once_web_chat,
+            new_idempotency,
+            new_audit,
+            once_contacts,
+            put_contacts,
+            put_mappings,
+            once_aliases,
+            ended,
+            tried
         );
     }
 
@@ -167,24 +185,31 @@ fn last_of<R, K: Ord>(all: Vec<R>, key: impl Fn(&R) -> K) -> Vec<R> {
     all.into_iter().enumerate().filter(|(i, _)| keep.contains(i)).map(|(_, r)| r).collect()
 }
 
-async fn insert<M, A, E>(tx: &DatabaseTransaction, all: Vec<M>, clash: Clash) -> Result<(), StoreError>
+async fn insert<M, A, E>(
+    tx: &DatabaseTransaction,
+    all: Vec<M>,
+    clash: Clash,
+) -> Result<(), StoreError>
 where
     M: IntoActiveModel<A> + sea_orm::ModelTrait<Entity = E> + Clone,
     A: ActiveModelTrait<Entity = E> + Send,
     E: EntityTrait<Model = M>,
 {
     for chunk in all.chunks(CHUNK) {
-        let mut query = E::insert_many(chunk.iter().cloned().map(IntoActiveModel::into_active_model));
+        let mut query =
+            E::insert_many(chunk.iter().cloned().map(IntoActiveModel::into_active_model));
         let keys = || E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
         match clash {
             Clash::Fails => {}
-            Clash::Keeps => query = query.on_conflict(OnConflict::columns(keys()).do_nothing().to_owned()),
+            Clash::Keeps => {
+                query = query.on_conflict(OnConflict::columns(keys()).do_nothing().to_owned())
+            }
             Clash::Ignores => query = query.on_conflict(OnConflict::new().do_nothing().to_owned()),
             Clash::Replaces => {
                 let is_key = |c: &E::Column| keys().any(|k| same_column::<E>(&k, c));
                 let rest = E::Column::iter().filter(|c| !is_key(c));
-                query = query
-                    .on_conflict(OnConflict::columns(keys()).update_columns(rest).to_owned());
+                query =
+                    query.on_conflict(OnConflict::columns(keys()).update_columns(rest).to_owned());
             }
         }
         match query.exec_without_returning(tx).await {
@@ -200,7 +225,10 @@ fn same_column<E: EntityTrait>(a: &E::Column, b: &E::Column) -> bool {
     a.unquoted() == b.unquoted()
 }
 
-async fn put_deliveries(tx: &DatabaseTransaction, all: Vec<rows::Delivery>) -> Result<(), StoreError> {
+async fn put_deliveries(
+    tx: &DatabaseTransaction,
+    all: Vec<rows::Delivery>,
+) -> Result<(), StoreError> {
     use entities::deliveries::{Column, Entity};
     // Within one set a delivery may have moved twice: the last row holds, guarded by the first.
     let mut first = BTreeMap::new();
@@ -210,7 +238,8 @@ async fn put_deliveries(tx: &DatabaseTransaction, all: Vec<rows::Delivery>) -> R
     let rows = last_of(all, |d| d.id.clone());
     for chunk in rows.chunks(CHUNK) {
         let plain = chunk.iter().all(|r| first.get(&r.id) == Some(&(r.version - 1)));
-        let groups: Vec<&[rows::Delivery]> = if plain { vec![chunk] } else { chunk.chunks(1).collect() };
+        let groups: Vec<&[rows::Delivery]> =
+            if plain { vec![chunk] } else { chunk.chunks(1).collect() };
         for group in groups {
             let guard = if plain {
                 Expr::cust("deliveries.version = excluded.version - 1")
@@ -218,15 +247,16 @@ async fn put_deliveries(tx: &DatabaseTransaction, all: Vec<rows::Delivery>) -> R
                 Expr::col((Entity, Column::Version)).eq(Expr::val(first[&group[0].id]))
             };
             let columns = Column::iter().filter(|c| !matches!(c, Column::Id));
-            let written = Entity::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model))
-                .on_conflict(
-                    OnConflict::column(Column::Id)
-                        .update_columns(columns)
-                        .action_and_where(guard)
-                        .to_owned(),
-                )
-                .exec_without_returning(tx)
-                .await;
+            let written =
+                Entity::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model))
+                    .on_conflict(
+                        OnConflict::column(Column::Id)
+                            .update_columns(columns)
+                            .action_and_where(guard)
+                            .to_owned(),
+                    )
+                    .exec_without_returning(tx)
+                    .await;
             let written = match written {
                 Ok(n) => n,
                 Err(sea_orm::DbErr::RecordNotInserted) => 0,

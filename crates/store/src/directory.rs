@@ -159,7 +159,9 @@ pub(crate) async fn load(db: &DatabaseConnection) -> Result<Directory, StoreErro
     // The version first: a change that comes in between is then seen at the next look.
     let version = version(db).await?;
     let mut views: HashMap<String, TenantView> = HashMap::new();
-    for tenant in tenants::Entity::find().filter(tenants::Column::DeletedAt.is_null()).all(db).await? {
+    for tenant in
+        tenants::Entity::find().filter(tenants::Column::DeletedAt.is_null()).all(db).await?
+    {
         views.insert(tenant.id.clone(), TenantView::empty(tenant));
     }
     for row in tenant_domains::Entity::find().all(db).await? {

@@ -156,9 +156,7 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read
-            .query_one_raw(Statement::from_string(DbBackend::Sqlite, "SELECT 1"))
-            .await?;
+        self.read.query_one_raw(Statement::from_string(DbBackend::Sqlite, "SELECT 1")).await?;
         Ok(())
     }
 
@@ -169,10 +167,16 @@ impl Store {
     pub async fn migrations(url: &str) -> Result<Vec<(String, bool)>, StoreError> {
         let db = connect(url, 1).await?;
         Migrator::install(&db).await?;
-        let applied: Vec<String> =
-            Migrator::get_applied_migrations(&db).await?.iter().map(|m| m.name().to_owned()).collect();
+        let applied: Vec<String> = Migrator::get_applied_migrations(&db)
+            .await?
+            .iter()
+            .map(|m| m.name().to_owned())
+            .collect();
         let all = Migrator::get_migration_files();
-        Ok(all.iter().map(|m| (m.name().to_owned(), applied.contains(&m.name().to_owned()))).collect())
+        Ok(all
+            .iter()
+            .map(|m| (m.name().to_owned(), applied.contains(&m.name().to_owned())))
+            .collect())
     }
 
     /// Applies all pending migrations.

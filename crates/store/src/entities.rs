@@ -257,6 +257,7 @@ table! {
         #[sea_orm(primary_key, auto_increment = false)]
         id: String,
         tenant_id: String,
+        seq: i64,
         delivery_id: Option<String>,
         kind: String,
         mail_from: String,

@@ -50,7 +50,10 @@ impl Scope<'_> {
     /// # Errors
     /// When they cannot be read; a missing hash is `Ok(None)`.
     pub async fn blob(&self, hash: &str) -> Result<Option<Bytes>, StoreError> {
-        let row = scoped!(self, blobs).filter(e::blobs::Column::Hash.eq(hash)).one(&self.store.read).await?;
+        let row = scoped!(self, blobs)
+            .filter(e::blobs::Column::Hash.eq(hash))
+            .one(&self.store.read)
+            .await?;
         match row {
             Some(row) => Ok(Some(self.store.blobs().read(row).await?)),
             None => Ok(None),
@@ -61,8 +64,14 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn blob_file(&self, hash: &str) -> Result<Option<(std::path::PathBuf, i64)>, StoreError> {
-        let row = scoped!(self, blobs).filter(e::blobs::Column::Hash.eq(hash)).one(&self.store.read).await?;
+    pub async fn blob_file(
+        &self,
+        hash: &str,
+    ) -> Result<Option<(std::path::PathBuf, i64)>, StoreError> {
+        let row = scoped!(self, blobs)
+            .filter(e::blobs::Column::Hash.eq(hash))
+            .one(&self.store.read)
+            .await?;
         Ok(row
             .filter(|r| r.data.is_none())
             .map(|r| (self.store.blobs().path(self.tenant, &r.hash), r.size)))
@@ -74,7 +83,10 @@ impl Scope<'_> {
     /// # Errors
     /// When it cannot be read or written.
     pub async fn blob_path(&self, hash: &str) -> Result<Option<std::path::PathBuf>, StoreError> {
-        let row = scoped!(self, blobs).filter(e::blobs::Column::Hash.eq(hash)).one(&self.store.read).await?;
+        let row = scoped!(self, blobs)
+            .filter(e::blobs::Column::Hash.eq(hash))
+            .one(&self.store.read)
+            .await?;
         match row {
             Some(row) => Ok(Some(self.store.blobs().as_file(row).await?)),
             None => Ok(None),
@@ -86,14 +98,20 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn message(&self, id: &str) -> Result<Option<rows::Message>, StoreError> {
-        Ok(scoped!(self, messages).filter(e::messages::Column::Id.eq(id)).one(&self.store.read).await?)
+        Ok(scoped!(self, messages)
+            .filter(e::messages::Column::Id.eq(id))
+            .one(&self.store.read)
+            .await?)
     }
 
     /// Messages by the Message-ID that mail programs know them by.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn messages_called(&self, message_ids: &[String]) -> Result<Vec<rows::Message>, StoreError> {
+    pub async fn messages_called(
+        &self,
+        message_ids: &[String],
+    ) -> Result<Vec<rows::Message>, StoreError> {
         if message_ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -133,7 +151,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn attachments(&self, message_ids: &[String]) -> Result<Vec<rows::Attachment>, StoreError> {
+    pub async fn attachments(
+        &self,
+        message_ids: &[String],
+    ) -> Result<Vec<rows::Attachment>, StoreError> {
         if message_ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -150,7 +171,10 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn attachment(&self, id: &str) -> Result<Option<rows::Attachment>, StoreError> {
-        Ok(scoped!(self, attachments).filter(e::attachments::Column::Id.eq(id)).one(&self.store.read).await?)
+        Ok(scoped!(self, attachments)
+            .filter(e::attachments::Column::Id.eq(id))
+            .one(&self.store.read)
+            .await?)
     }
 
     /// A conversation by its id.
@@ -168,7 +192,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn conversations_by_id(&self, ids: &[String]) -> Result<Vec<rows::Conversation>, StoreError> {
+    pub async fn conversations_by_id(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<rows::Conversation>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -260,7 +287,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn participants(&self, conversations: &[String]) -> Result<Vec<rows::Participant>, StoreError> {
+    pub async fn participants(
+        &self,
+        conversations: &[String],
+    ) -> Result<Vec<rows::Participant>, StoreError> {
         if conversations.is_empty() {
             return Ok(Vec::new());
         }
@@ -274,7 +304,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn last_messages(&self, conversations: &[String]) -> Result<Vec<rows::Message>, StoreError> {
+    pub async fn last_messages(
+        &self,
+        conversations: &[String],
+    ) -> Result<Vec<rows::Message>, StoreError> {
         if conversations.is_empty() {
             return Ok(Vec::new());
         }
@@ -305,7 +338,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn transaction_marked(&self, dedupe: &str) -> Result<Option<rows::Transaction>, StoreError> {
+    pub async fn transaction_marked(
+        &self,
+        dedupe: &str,
+    ) -> Result<Option<rows::Transaction>, StoreError> {
         Ok(scoped!(self, transactions)
             .filter(e::transactions::Column::Dedupe.eq(dedupe))
             .one(&self.store.read)
@@ -333,14 +369,20 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn delivery(&self, id: &str) -> Result<Option<rows::Delivery>, StoreError> {
-        Ok(scoped!(self, deliveries).filter(e::deliveries::Column::Id.eq(id)).one(&self.store.read).await?)
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::Id.eq(id))
+            .one(&self.store.read)
+            .await?)
     }
 
     /// Deliveries of a transaction.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_of(&self, transaction: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_of(
+        &self,
+        transaction: &str,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         Ok(scoped!(self, deliveries)
             .filter(e::deliveries::Column::TransactionId.eq(transaction))
             .all(&self.store.read)
@@ -351,7 +393,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_of_all(&self, transactions: &[String]) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_of_all(
+        &self,
+        transactions: &[String],
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         if transactions.is_empty() {
             return Ok(Vec::new());
         }
@@ -366,7 +411,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_for(&self, message_ids: &[String]) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_for(
+        &self,
+        message_ids: &[String],
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         if message_ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -381,7 +429,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_asked(&self, question: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_asked(
+        &self,
+        question: &str,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         Ok(scoped!(self, deliveries)
             .filter(e::deliveries::Column::Question.eq(question))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
@@ -410,7 +461,11 @@ impl Scope<'_> {
     pub async fn waiting_in(&self, conversation: &str) -> Result<Vec<rows::Delivery>, StoreError> {
         Ok(scoped!(self, deliveries)
             .filter(e::deliveries::Column::ConversationId.eq(conversation))
-            .filter(e::deliveries::Column::State.is_in(["awaiting_decision", "retrying", "checking"]))
+            .filter(e::deliveries::Column::State.is_in([
+                "awaiting_decision",
+                "retrying",
+                "checking",
+            ]))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
             .limit(500)
             .all(&self.store.read)
@@ -422,7 +477,9 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn outbound(&self, page: &Page) -> Result<Vec<rows::Outbound>, StoreError> {
-        Ok(paged(scoped!(self, outbound), e::outbound::Column::Id, page).all(&self.store.read).await?)
+        Ok(paged(scoped!(self, outbound), e::outbound::Column::Id, page)
+            .all(&self.store.read)
+            .await?)
     }
 
     /// Outbound mails that were accepted since `since_ms`, for the quota.
@@ -441,7 +498,10 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn suppression(&self, address: &str) -> Result<Option<rows::Suppression>, StoreError> {
+    pub async fn suppression(
+        &self,
+        address: &str,
+    ) -> Result<Option<rows::Suppression>, StoreError> {
         Ok(scoped!(self, suppressions)
             .filter(e::suppressions::Column::Address.eq(address))
             .one(&self.store.read)
@@ -471,7 +531,12 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn audited_since(&self, action: &str, target: &str, since_ms: i64) -> Result<u64, StoreError> {
+    pub async fn audited_since(
+        &self,
+        action: &str,
+        target: &str,
+        since_ms: i64,
+    ) -> Result<u64, StoreError> {
         use sea_orm::PaginatorTrait;
         Ok(scoped!(self, audit)
             .filter(e::audit::Column::Action.eq(action))
@@ -486,7 +551,10 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn mapping(&self, id: &str) -> Result<Option<rows::Mapping>, StoreError> {
-        Ok(scoped!(self, mappings).filter(e::mappings::Column::Id.eq(id)).one(&self.store.read).await?)
+        Ok(scoped!(self, mappings)
+            .filter(e::mappings::Column::Id.eq(id))
+            .one(&self.store.read)
+            .await?)
     }
 
     /// The signing key of a domain.
@@ -494,7 +562,10 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn dkim_key(&self, domain: &str) -> Result<Option<rows::DkimKey>, StoreError> {
-        Ok(scoped!(self, dkim_keys).filter(e::dkim_keys::Column::Domain.eq(domain)).one(&self.store.read).await?)
+        Ok(scoped!(self, dkim_keys)
+            .filter(e::dkim_keys::Column::Domain.eq(domain))
+            .one(&self.store.read)
+            .await?)
     }
 
     /// How often each member has something they have not read: member's conversations whose last
@@ -541,7 +612,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_due(&self, now_ms: i64, limit: u64) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_due(
+        &self,
+        now_ms: i64,
+        limit: u64,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
         Ok(e::deliveries::Entity::find()
             .filter(C::DueAt.lte(now_ms))
@@ -563,7 +638,8 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
-        let mut select = e::deliveries::Entity::find().filter(C::State.eq(state)).filter(C::DueAt.is_not_null());
+        let mut select =
+            e::deliveries::Entity::find().filter(C::State.eq(state)).filter(C::DueAt.is_not_null());
         if let Some(after) = after {
             select = select.filter(C::Id.gt(after));
         }
@@ -574,7 +650,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_waiting_for(&self, address: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_waiting_for(
+        &self,
+        address: &str,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
         Ok(e::deliveries::Entity::find()
             .filter(C::Address.eq(address))
@@ -589,21 +668,42 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_by_wire(&self, wire_id: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+    pub async fn deliveries_by_wire(
+        &self,
+        wire_id: &str,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
-        Ok(e::deliveries::Entity::find().filter(C::WireId.eq(wire_id)).limit(16).all(&self.read).await?)
+        Ok(e::deliveries::Entity::find()
+            .filter(C::WireId.eq(wire_id))
+            .limit(16)
+            .all(&self.read)
+            .await?)
     }
 
-    /// Outbound mails whose time has come.
+    /// Outbound mails whose time has come, oldest first: of each recipient only the first, so that
+    /// what was written first arrives first, also when it has to wait.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn outbound_due(&self, now_ms: i64, limit: u64) -> Result<Vec<rows::Outbound>, StoreError> {
+    pub async fn outbound_due(
+        &self,
+        now_ms: i64,
+        limit: u64,
+    ) -> Result<Vec<rows::Outbound>, StoreError> {
         use e::outbound::Column as C;
+        let earlier = Query::select()
+            .expr(Expr::cust("1"))
+            .from_as(e::outbound::Entity, "before")
+            .and_where(Expr::cust("before.tenant_id = outbound.tenant_id"))
+            .and_where(Expr::cust("before.rcpt = outbound.rcpt"))
+            .and_where(Expr::cust("before.kind = outbound.kind"))
+            .and_where(Expr::cust("before.next_at IS NOT NULL"))
+            .and_where(Expr::cust("before.seq < outbound.seq"))
+            .to_owned();
         Ok(e::outbound::Entity::find()
             .filter(C::NextAt.lte(now_ms))
-            .order_by(C::NextAt, Order::Asc)
-            .order_by(C::Id, Order::Asc)
+            .filter(Expr::exists(earlier).not())
+            .order_by(C::Seq, Order::Asc)
             .limit(limit)
             .all(&self.read)
             .await?)
@@ -613,10 +713,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn outbound_called(&self, id_or_message_id: &str) -> Result<Option<rows::Outbound>, StoreError> {
+    pub async fn outbound_called(
+        &self,
+        id_or_message_id: &str,
+    ) -> Result<Option<rows::Outbound>, StoreError> {
         use e::outbound::Column as C;
         Ok(e::outbound::Entity::find()
-            .filter(Condition::any().add(C::Id.eq(id_or_message_id)).add(C::MessageId.eq(id_or_message_id)))
+            .filter(
+                Condition::any()
+                    .add(C::Id.eq(id_or_message_id))
+                    .add(C::MessageId.eq(id_or_message_id)),
+            )
             .limit(1)
             .one(&self.read)
             .await?)
@@ -626,7 +733,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn participant_by_token(&self, token: &str) -> Result<Option<rows::Participant>, StoreError> {
+    pub async fn participant_by_token(
+        &self,
+        token: &str,
+    ) -> Result<Option<rows::Participant>, StoreError> {
         use e::participants::Column as C;
         Ok(e::participants::Entity::find().filter(C::Token.eq(token)).one(&self.read).await?)
     }
@@ -648,7 +758,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn confirmation(&self, token: &str) -> Result<Option<rows::Confirmation>, StoreError> {
+    pub async fn confirmation(
+        &self,
+        token: &str,
+    ) -> Result<Option<rows::Confirmation>, StoreError> {
         Ok(e::confirmations::Entity::find_by_id(token).one(&self.read).await?)
     }
 

@@ -128,7 +128,14 @@ impl Store {
                 e::members::Entity::insert(member.into_active_model())
                     .on_conflict(
                         OnConflict::column(C::Id)
-                            .update_columns([C::Name, C::Role, C::PasswordHash, C::Notices, C::Policy, C::LeftAt])
+                            .update_columns([
+                                C::Name,
+                                C::Role,
+                                C::PasswordHash,
+                                C::Notices,
+                                C::Policy,
+                                C::LeftAt,
+                            ])
                             .to_owned(),
                     )
                     .exec_without_returning(tx)
@@ -164,7 +171,9 @@ impl Store {
         self.write(move |tx| {
             let row = row.clone();
             Box::pin(async move {
-                e::api_keys::Entity::insert(row.into_active_model()).exec_without_returning(tx).await?;
+                e::api_keys::Entity::insert(row.into_active_model())
+                    .exec_without_returning(tx)
+                    .await?;
                 Ok(())
             })
         })
@@ -183,7 +192,9 @@ impl Store {
                 use e::sessions::Column as C;
                 e::sessions::Entity::insert(session.into_active_model())
                     .on_conflict(
-                        OnConflict::column(C::Hash).update_columns([C::SeenAt, C::ExpiresAt]).to_owned(),
+                        OnConflict::column(C::Hash)
+                            .update_columns([C::SeenAt, C::ExpiresAt])
+                            .to_owned(),
                     )
                     .exec_without_returning(tx)
                     .await?;
@@ -212,7 +223,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn sessions_of(&self, tenant: &str, member: &str) -> Result<Vec<rows::Session>, StoreError> {
+    pub async fn sessions_of(
+        &self,
+        tenant: &str,
+        member: &str,
+    ) -> Result<Vec<rows::Session>, StoreError> {
         use sea_orm::QueryOrder;
         Ok(e::sessions::Entity::find()
             .filter(e::sessions::Column::TenantId.eq(tenant))
@@ -263,7 +278,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot do it.
-    pub async fn setting_or(&self, name: &str, make: impl Fn() -> String) -> Result<String, StoreError> {
+    pub async fn setting_or(
+        &self,
+        name: &str,
+        make: impl Fn() -> String,
+    ) -> Result<String, StoreError> {
         let fresh = rows::Setting { name: name.to_owned(), value: make() };
         self.write(move |tx| {
             let fresh = fresh.clone();
@@ -320,8 +339,18 @@ async fn apply_tenant(
     }
     let id = row.id.clone();
     let rest = [
-        C::Name, C::MailMode, C::BridgeDomain, C::Currency, C::TimeZone, C::BillingEmail,
-        C::BillingDelivery, C::ForwardTo, C::XmppSecret, C::Policy, C::OutboundPerDay, C::DeletedAt,
+        C::Name,
+        C::MailMode,
+        C::BridgeDomain,
+        C::Currency,
+        C::TimeZone,
+        C::BillingEmail,
+        C::BillingDelivery,
+        C::ForwardTo,
+        C::XmppSecret,
+        C::Policy,
+        C::OutboundPerDay,
+        C::DeletedAt,
     ];
     e::tenants::Entity::insert(row.into_active_model())
         .on_conflict(OnConflict::column(C::Id).update_columns(rest).to_owned())
@@ -339,13 +368,19 @@ async fn apply_tenant(
     Ok(id)
 }
 
-async fn claim_domain(tx: &DatabaseTransaction, tenant: &str, domain: String) -> Result<(), StoreError> {
+async fn claim_domain(
+    tx: &DatabaseTransaction,
+    tenant: &str,
+    domain: String,
+) -> Result<(), StoreError> {
     match e::tenant_domains::Entity::find_by_id(&domain).one(tx).await? {
         Some(row) if row.tenant_id == tenant => Ok(()),
         Some(_) => Err(StoreError::Rule(format!("the domain {domain} belongs to another tenant"))),
         None => {
             let row = rows::TenantDomain { domain, tenant_id: tenant.to_owned() };
-            e::tenant_domains::Entity::insert(row.into_active_model()).exec_without_returning(tx).await?;
+            e::tenant_domains::Entity::insert(row.into_active_model())
+                .exec_without_returning(tx)
+                .await?;
             Ok(())
         }
     }
@@ -449,7 +484,9 @@ async fn declare_mapping(
         .filter(C::State.ne("revoked"))
         .all(tx)
         .await?;
-    if verified && let Some(other) = there.iter().find(|m| m.email != email && m.state == "verified") {
+    if verified
+        && let Some(other) = there.iter().find(|m| m.email != email && m.state == "verified")
+    {
         return Err(StoreError::Rule(format!("{im} is the verified address of {}", other.email)));
     }
     let mine = there.into_iter().find(|m| m.email == email);

@@ -125,7 +125,10 @@ async fn a_delivery_that_moved_meanwhile_is_not_overwritten() {
 async fn a_tenant_sees_only_its_own() {
     let (store, _dir) = store().await;
     store
-        .commit(ChangeSet { new_transactions: vec![transaction("a", "t1", None)], ..Default::default() })
+        .commit(ChangeSet {
+            new_transactions: vec![transaction("a", "t1", None)],
+            ..Default::default()
+        })
         .await
         .expect("commits");
     assert!(store.of("a").transaction("t1").await.expect("reads").is_some());
@@ -142,7 +145,10 @@ async fn declaring_twice_changes_nothing_and_a_domain_has_one_owner() {
     assert_eq!(first, again);
     let directory = store.directory();
     let acme = directory.by_bridge("bridge.acme.test").expect("there");
-    assert_eq!(acme.im_of("carol@customer.test").map(|m| m.im.as_str()), Some("xmpp:carol@chat.test"));
+    assert_eq!(
+        acme.im_of("carol@customer.test").map(|m| m.im.as_str()),
+        Some("xmpp:carol@chat.test")
+    );
     let mut thief = tenant("thief");
     thief.domains = vec!["acme.test".into()];
     assert!(apply(vec![thief]).await.is_err());
@@ -156,7 +162,10 @@ async fn large_octets_lie_in_a_file_and_small_ones_in_the_row() {
         let data = bytes::Bytes::from(vec![7_u8; size]);
         let blob = store.keep_blob("t", data.clone()).await.expect("kept");
         let hash = blob.hash.clone();
-        store.commit(ChangeSet { once_blobs: vec![blob], ..Default::default() }).await.expect("commits");
+        store
+            .commit(ChangeSet { once_blobs: vec![blob], ..Default::default() })
+            .await
+            .expect("commits");
         assert_eq!(store.of("t").blob(&hash).await.expect("reads"), Some(data));
         assert_eq!(store.of("other").blob(&hash).await.expect("reads"), None);
         assert_eq!(store.of("t").blob_file(&hash).await.expect("reads").is_some(), size > 100_000);

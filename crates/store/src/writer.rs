@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{ChangeSet, StoreError};
 
 /// A piece of work that needs to read and write in one go. It may run more than once.
-pub(crate) type Run =
-    Box<dyn for<'a> Fn(&'a DatabaseTransaction) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync>;
+pub(crate) type Run = Box<
+    dyn for<'a> Fn(&'a DatabaseTransaction) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync,
+>;
 
 enum Work {
     Set(Box<ChangeSet>),

@@ -203,8 +203,10 @@ impl Once {
 /// Transactions that are over already need no hint.
 async fn commit(ctx: &Ctx, set: ChangeSet) -> Result<(), StoreError> {
     if set.new_transactions.iter().all(|t| t.ended_at.is_some()) {
-        ctx.gateway.store.commit(set).await
+        ctx.gateway.store.commit(set).await?;
     } else {
-        ctx.gateway.accept(set, None).await
+        ctx.gateway.accept(set, None).await?;
     }
+    isthmus_domain::failpoint::hit("api.after_commit");
+    Ok(())
 }

@@ -37,10 +37,9 @@ pub fn tls_config(
     certificates: &Path,
     key: &Path,
 ) -> Result<Arc<rustls::ServerConfig>, BadCertificate> {
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(&read(certificates)?)
-            .collect::<Result<_, _>>()
-            .map_err(|e| unreadable(certificates, &e))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(certificates)?)
+        .collect::<Result<_, _>>()
+        .map_err(|e| unreadable(certificates, &e))?;
     if chain.is_empty() {
         return Err(BadCertificate::Missing { what: "certificate", path: certificates.to_owned() });
     }

@@ -3,7 +3,9 @@
 use isthmus_domain::ids::OutboundId;
 
 use super::{MINUTE, NOW, Typed, ago, frame, member, party};
-use crate::pages::{Who, chat::*, confirm::*, decide::*, dev_mail::*, error::*, message::*, open::*, words::*};
+use crate::pages::{
+    Who, chat::*, confirm::*, decide::*, dev_mail::*, error::*, message::*, open::*, words::*,
+};
 
 pub(crate) fn opens(t: Typed<'_>) -> Vec<OpenView> {
     let hidden = || t("b…@customer.test");
