@@ -115,6 +115,7 @@ async fn kept_mail_is_shown_to_its_tenant_and_in_the_demo_to_all() {
     let row = isthmus_store::rows::Outbound {
         id: id.clone(),
         tenant_id: world.acme.clone(),
+        seq: 1,
         delivery_id: None,
         kind: "notice".into(),
         mail_from: String::new(),
