@@ -6,6 +6,7 @@ mod directory;
 mod engine;
 mod entities;
 mod find;
+mod find_work;
 mod people;
 mod portal;
 pub mod rows;

@@ -2,7 +2,7 @@
 //!
 //! A handler reads a bounded body, checks it, and turns it into a [`isthmus_store::ChangeSet`]; what
 //! it answers is committed in the same set when the request carries an `Idempotency-Key`. Every
-//! error is a [`problem::Problem`] from one table.
+//! error is a `problem::Problem` from one table.
 //!
 //! To add a route: a handler in the file of its subject, a line in `ROUTES` below, and its
 //! description in `assets/openapi.json` (a test compares the two).

@@ -1,7 +1,7 @@
 //! The pages: who is looking, what they may see, and what their forms ask for.
 //!
-//! Every handler answers through [`answer`], which sets the headers that keep a page from being
-//! framed, scripted or cached; every form comes in through [`form`], which checks that it was one
+//! Every handler answers through `answer`, which sets the headers that keep a page from being
+//! framed, scripted or cached; every form comes in through `form`, which checks that it was one
 //! of ours. What is asked for becomes a transaction, as at every other door.
 
 mod addresses;

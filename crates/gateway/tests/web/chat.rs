@@ -90,7 +90,7 @@ async fn outside_the_demo_a_chat_opens_for_its_owner_only() {
     let mut stranger = world.browser();
     let list = stranger.get("/chat").await;
     assert!(!list.body.contains(CAROL), "{}", list.body);
-    let reply = stranger.fill("/contacts", "/chat/sign-in", &[("address", CAROL)]).await;
+    let reply = stranger.fill("/sign-in", "/chat/sign-in", &[("address", CAROL)]).await;
     assert_eq!(reply.status, 404);
     for path in ["/chat/acme%3Aalice%40acme.test", "/chat/stream"] {
         assert_eq!(stranger.get(path).await.status, 404, "{path}");

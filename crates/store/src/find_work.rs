@@ -1,0 +1,234 @@
+//! Finding what waits, whoever it belongs to: for the workers that serve all tenants, and for
+//! secrets that are looked up before it is known whose they are.
+
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait, Query},
+};
+
+use crate::{Store, StoreError, entities as e, rows};
+
+impl Store {
+    /// Transactions that were accepted and have not ended, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_transactions(
+        &self,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<rows::Transaction>, StoreError> {
+        use e::transactions::Column as C;
+        let mut select = e::transactions::Entity::find().filter(C::EndedAt.is_null());
+        if let Some(after) = after {
+            select = select.filter(C::Id.gt(after));
+        }
+        Ok(select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?)
+    }
+
+    /// Deliveries whose time has come, earliest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_due(
+        &self,
+        now_ms: i64,
+        limit: u64,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::DueAt.lte(now_ms))
+            .order_by(C::DueAt, Order::Asc)
+            .order_by(C::Seq, Order::Asc)
+            .limit(limit)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Deliveries in this state, in order of their conversation, after a given id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_in(
+        &self,
+        state: &str,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        let mut select =
+            e::deliveries::Entity::find().filter(C::State.eq(state)).filter(C::DueAt.is_not_null());
+        if let Some(after) = after {
+            select = select.filter(C::Id.gt(after));
+        }
+        Ok(select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?)
+    }
+
+    /// Deliveries to this IM address that wait for it to become available, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_waiting_for(
+        &self,
+        address: &str,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::Address.eq(address))
+            .filter(C::State.is_in(["checking", "retrying"]))
+            .order_by(C::Seq, Order::Asc)
+            .limit(1_000)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Deliveries that went out under this id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_by_wire(
+        &self,
+        wire_id: &str,
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::WireId.eq(wire_id))
+            .limit(16)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Outbound mails whose time has come, oldest first: of each recipient only the first, so that
+    /// what was written first arrives first, also when it has to wait.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound_due(
+        &self,
+        now_ms: i64,
+        limit: u64,
+    ) -> Result<Vec<rows::Outbound>, StoreError> {
+        use e::outbound::Column as C;
+        let earlier = Query::select()
+            .expr(Expr::cust("1"))
+            .from_as(e::outbound::Entity, "before")
+            .and_where(Expr::cust("before.tenant_id = outbound.tenant_id"))
+            .and_where(Expr::cust("before.rcpt = outbound.rcpt"))
+            .and_where(Expr::cust("before.kind = outbound.kind"))
+            .and_where(Expr::cust("before.next_at IS NOT NULL"))
+            .and_where(Expr::cust("before.seq < outbound.seq"))
+            .to_owned();
+        Ok(e::outbound::Entity::find()
+            .filter(C::NextAt.lte(now_ms))
+            .filter(Expr::exists(earlier).not())
+            .order_by(C::Seq, Order::Asc)
+            .limit(limit)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// An outbound mail by its own id, or by the Message-ID it carries.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound_called(
+        &self,
+        id_or_message_id: &str,
+    ) -> Result<Option<rows::Outbound>, StoreError> {
+        use e::outbound::Column as C;
+        Ok(e::outbound::Entity::find()
+            .filter(
+                Condition::any()
+                    .add(C::Id.eq(id_or_message_id))
+                    .add(C::MessageId.eq(id_or_message_id)),
+            )
+            .limit(1)
+            .one(&self.read)
+            .await?)
+    }
+
+    /// The participant whose reply address has this token.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn participant_by_token(
+        &self,
+        token: &str,
+    ) -> Result<Option<rows::Participant>, StoreError> {
+        use e::participants::Column as C;
+        Ok(e::participants::Entity::find().filter(C::Token.eq(token)).one(&self.read).await?)
+    }
+
+    /// Deliveries that share a question, found by the question's token alone (it is a secret).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn question(&self, token: &str) -> Result<Vec<rows::Delivery>, StoreError> {
+        use e::deliveries::Column as C;
+        Ok(e::deliveries::Entity::find()
+            .filter(C::Question.eq(token))
+            .order_by(C::Seq, Order::Asc)
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Something that a member was asked, by its token.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn confirmation(
+        &self,
+        token: &str,
+    ) -> Result<Option<rows::Confirmation>, StoreError> {
+        Ok(e::confirmations::Entity::find_by_id(token).one(&self.read).await?)
+    }
+
+    /// A link to a conversation, by its token.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn link(&self, token: &str) -> Result<Option<rows::Link>, StoreError> {
+        Ok(e::links::Entity::find_by_id(token).one(&self.read).await?)
+    }
+
+    /// A session by the hash of its cookie.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn session(&self, hash: &str) -> Result<Option<rows::Session>, StoreError> {
+        Ok(e::sessions::Entity::find_by_id(hash).one(&self.read).await?)
+    }
+
+    /// A key by the hash of its text, revoked ones excluded.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn api_key(&self, hash: &str) -> Result<Option<rows::ApiKey>, StoreError> {
+        use e::api_keys::Column as C;
+        Ok(e::api_keys::Entity::find()
+            .filter(C::Hash.eq(hash))
+            .filter(C::RevokedAt.is_null())
+            .one(&self.read)
+            .await?)
+    }
+
+    /// Lines of the web chat for one person, oldest first, of the last `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn web_chat(
+        &self,
+        owner: &str,
+        contact: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<rows::WebChatLine>, StoreError> {
+        use e::web_chat::Column as C;
+        let mut select = e::web_chat::Entity::find().filter(C::Owner.eq(owner));
+        if let Some(contact) = contact {
+            select = select.filter(C::Contact.eq(contact));
+        }
+        let mut lines = select.order_by(C::Id, Order::Desc).limit(limit).all(&self.read).await?;
+        lines.reverse();
+        Ok(lines)
+    }
+}
