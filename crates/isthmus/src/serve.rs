@@ -160,7 +160,7 @@ pub(crate) async fn serve(
             receipt_timeout_ms: config.span_ms("delivery.receipt_timeout")?,
         },
     };
-    let running = router.start(noticed, work.clone());
+    let running = router.start(noticed, work.clone()).await;
     let mut tasks = vec![
         tokio::spawn(im::run(Arc::clone(&gateway), events, work.clone())),
         tokio::spawn(im::keep_sessions(Arc::clone(&gateway), doors.clone())),

@@ -75,9 +75,10 @@ impl Running {
 }
 
 impl Router {
-    /// Starts the loop and the outbound mail queue; they end after `stop`.
-    #[must_use]
-    pub fn start(self, signals: mpsc::Receiver<Signal>, stop: CancellationToken) -> Running {
+    /// Takes up what an earlier process left, then starts the loop and the outbound mail queue;
+    /// they end after `stop`. Doors open only after this: what is new comes behind what was
+    /// accepted before.
+    pub async fn start(self, signals: mpsc::Receiver<Signal>, stop: CancellationToken) -> Running {
         let router = Arc::new(self);
         let wake = Arc::new(Notify::new());
         let (mail_tx, mail_rx) = mpsc::channel(4);
@@ -91,7 +92,7 @@ impl Router {
         let (ready_tx, ready_rx) = mpsc::channel(BATCH);
         let senders = Senders::new(&router, handed_tx);
         let large = Arc::new(tokio::sync::Semaphore::new(LARGE_AT_ONCE as usize));
-        let work = Loop {
+        let mut work = Loop {
             router,
             seq: Arc::default(),
             live: Live::default(),
@@ -102,6 +103,7 @@ impl Router {
             behind: std::collections::HashMap::new(),
             swept: None,
         };
+        work.resume().await;
         let task = tokio::spawn(work.run(signals, handed_rx, ready_rx, mail_rx, stop));
         Running { task, mail }
     }
@@ -129,12 +131,11 @@ impl Loop {
     async fn run(
         mut self,
         mut signals: mpsc::Receiver<Signal>,
-        mut handed: mpsc::Receiver<Vec<senders::Handed>>,
+        mut handed: mpsc::Receiver<senders::Report>,
         mut ready: mpsc::Receiver<Prepared>,
         mut mails: mpsc::Receiver<MailResults>,
         stop: CancellationToken,
     ) {
-        self.resume().await;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut noticed, mut large) = (Vec::new(), Vec::new());
@@ -492,7 +493,8 @@ impl Loop {
         self.commit_or_log(plan).await;
     }
 
-    async fn on_handed(&mut self, handed: Vec<senders::Handed>) {
+    async fn on_handed(&mut self, report: senders::Report) {
+        let senders::Report { handed, lane, broken, mended } = report;
         let router = Arc::clone(&self.router);
         let mut batch = Batch::new(&router, &self.seq);
         for senders::Handed { wire_id, result, waited_ms } in handed {
@@ -521,6 +523,8 @@ impl Loop {
         }
         let plan = batch.plan;
         self.commit_or_log(plan).await;
+        // Only now, when what was given back is known as such.
+        self.senders.note(lane, broken, mended);
     }
 
     async fn on_signals(&mut self, signals: Vec<Signal>) {

@@ -1,7 +1,10 @@
 //! One sender a bridge domain and network, so that a slow one holds up nobody else, and messages
 //! of one conversation leave in order.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use isthmus_domain::{
     address::ImAddress,
@@ -10,14 +13,16 @@ use isthmus_domain::{
 };
 use isthmus_im::{ImNetwork, OutFile, OutMessage, SendError, Sent};
 use isthmus_store::{Store, rows};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{RouterConfig, history::LINK_MS, steps::read_wire};
 
 /// Messages that may wait for one session; more of them count as not connected.
 const WAITING: usize = 20_000;
-/// Messages handed to the network at once.
-const TOGETHER: usize = 64;
+/// Messages handed to the network at once. `join_all` polls up to 30 futures one after the other
+/// at every turn; more than that it polls as they wake, and a future that had to yield to the
+/// scheduler would be overtaken by those behind it.
+const TOGETHER: usize = 30;
 /// An older message says when it was written (XEP-0203).
 const LATE_MS: i64 = 60_000;
 
@@ -30,10 +35,27 @@ pub(crate) struct Handed {
     pub(crate) waited_ms: i64,
 }
 
+/// Which session a message leaves by: network and bridge domain.
+pub(crate) type Lane = (String, String);
+
+/// What a sender tells the loop.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) handed: Vec<Handed>,
+    pub(crate) lane: Lane,
+    /// Something was given back. The sender waits until this is answered, and the loop hands
+    /// nothing over before the sender has given back all it still had: else what is new would
+    /// overtake what goes again.
+    pub(crate) broken: Option<oneshot::Sender<()>>,
+    /// All was given back; the lane may be used again.
+    pub(crate) mended: bool,
+}
+
 pub(crate) struct Senders {
     tools: Arc<Tools>,
-    results: mpsc::Sender<Vec<Handed>>,
-    lanes: HashMap<(String, String), mpsc::Sender<(rows::Delivery, Millis)>>,
+    results: mpsc::Sender<Report>,
+    lanes: HashMap<Lane, mpsc::Sender<(rows::Delivery, Millis)>>,
+    broken: HashSet<Lane>,
 }
 
 struct Tools {
@@ -45,7 +67,7 @@ struct Tools {
 }
 
 impl Senders {
-    pub(crate) fn new(router: &crate::Router, results: mpsc::Sender<Vec<Handed>>) -> Self {
+    pub(crate) fn new(router: &crate::Router, results: mpsc::Sender<Report>) -> Self {
         let tools = Arc::new(Tools {
             store: router.store.clone(),
             networks: router.networks.clone(),
@@ -53,7 +75,7 @@ impl Senders {
             clock: Arc::clone(&router.clock),
             config: router.config.clone(),
         });
-        Self { tools, results, lanes: HashMap::new() }
+        Self { tools, results, lanes: HashMap::new(), broken: HashSet::new() }
     }
 
     /// Hands a message to its sender; `false` if that one cannot take it now.
@@ -61,20 +83,36 @@ impl Senders {
         let Ok(wire) = read_wire(&row) else { return false };
         let network = row.address.split(':').next().unwrap_or_default().to_owned();
         let Some(net) = self.tools.networks.get(network.as_str()).cloned() else { return false };
-        let lane = self.lanes.entry((network, wire.bridge_domain)).or_insert_with(|| {
+        let name = (network, wire.bridge_domain);
+        if self.broken.contains(&name) {
+            return false;
+        }
+        let lane = self.lanes.entry(name.clone()).or_insert_with(|| {
             let (tx, rx) = mpsc::channel(WAITING);
-            tokio::spawn(run(net, Arc::clone(&self.tools), rx, self.results.clone()));
+            tokio::spawn(run(net, Arc::clone(&self.tools), name, rx, self.results.clone()));
             tx
         });
         lane.try_send((row, self.tools.clock.now())).is_ok()
+    }
+
+    /// Takes note of whether a lane can be used.
+    pub(crate) fn note(&mut self, lane: Lane, broken: Option<oneshot::Sender<()>>, mended: bool) {
+        if mended {
+            self.broken.remove(&lane);
+        }
+        if let Some(waits) = broken {
+            self.broken.insert(lane);
+            let _ = waits.send(());
+        }
     }
 }
 
 async fn run(
     network: Arc<dyn ImNetwork>,
     tools: Arc<Tools>,
+    name: Lane,
     mut lane: mpsc::Receiver<(rows::Delivery, Millis)>,
-    results: mpsc::Sender<Vec<Handed>>,
+    results: mpsc::Sender<Report>,
 ) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while lane.recv_many(&mut batch, TOGETHER).await > 0 {
@@ -95,20 +133,34 @@ async fn run(
             });
         }
         // Polled in order, so they are queued in order; awaited together, so they share a flush.
-        let mut handed = futures::future::join_all(sending).await;
-        let broken = |h: &Handed| {
+        let handed = futures::future::join_all(sending).await;
+        isthmus_domain::failpoint::hit("router.after_send");
+        let given_back = |h: &Handed| {
             matches!(h.result, Err(SendError::NotConnected(_) | SendError::Unclear(_)))
         };
-        if handed.iter().any(broken) {
-            // What lies behind is given back as well, so that all of it goes again in order.
+        let (broken, answered) = if handed.iter().any(given_back) {
+            let (tx, rx) = oneshot::channel();
+            (Some(tx), Some(rx))
+        } else {
+            (None, None)
+        };
+        let report = Report { handed, lane: name.clone(), broken, mended: false };
+        if results.send(report).await.is_err() {
+            return;
+        }
+        if let Some(answered) = answered {
+            if answered.await.is_err() {
+                return;
+            }
+            let mut handed = Vec::new();
             while let Ok((row, _)) = lane.try_recv() {
-                let result = Err(SendError::NotConnected("the session has just ended".into()));
+                let result = Err(SendError::NotConnected("the session had just ended".into()));
                 handed.push(Handed { wire_id: row.wire_id, result, waited_ms: 0 });
             }
-        }
-        isthmus_domain::failpoint::hit("router.after_send");
-        if results.send(handed).await.is_err() {
-            return;
+            let report = Report { handed, lane: name.clone(), broken: None, mended: true };
+            if results.send(report).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ async fn kill(isthmus: &mut Isthmus) -> Duration {
 
 #[tokio::test]
 async fn server_random_kills_lose_and_double_nothing() {
-    let kills: u64 = std::env::var("ISTHMUS_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(10);
+    let kills: u64 = std::env::var("ISTHMUS_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(4);
     let seed = Dice::seed();
     println!("ISTHMUS_SEED={seed} ISTHMUS_KILLS={kills}");
     let mut dice = Dice::seeded(seed);

@@ -117,6 +117,26 @@ impl Export<'_> {
         Ok(Some(response.streaming(stream::try_unfold(work, mbox_part))))
     }
 
+    /// One message as a mail: an instant message, or one of which no original is kept.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub(crate) async fn as_mail(
+        &self,
+        conversation: rows::Conversation,
+        message: &rows::Message,
+    ) -> Result<Vec<u8>, StoreError> {
+        let work = Work {
+            store: self.gateway.store.clone(),
+            tenant: self.tenant.to_owned(),
+            conversation,
+            order: Vec::new().into_iter(),
+            mark: self.gateway.config.installation.clone(),
+            state: Stage::Done,
+        };
+        written(&work, message).await
+    }
+
     /// All messages, oldest first; nothing if there are too many.
     async fn all(&self, conversation: &str) -> Result<Option<Vec<rows::Message>>, StoreError> {
         let scope = self.gateway.store.of(self.tenant);

@@ -75,6 +75,18 @@ pub(super) struct Form {
     format: String,
 }
 
+impl<'a> Export<'a> {
+    /// What a member exports on the pages.
+    pub(super) fn of(me: &'a Me) -> Self {
+        Self {
+            gateway: &me.portal.gateway,
+            tenant: me.tenant_id(),
+            member: Some(&me.member.id),
+            source: "portal",
+        }
+    }
+}
+
 /// `GET /conversations/ID/export?format=mbox|json`.
 pub(super) async fn export(
     me: Me,
@@ -83,14 +95,8 @@ pub(super) async fn export(
 ) -> Result<HttpResponse, Failure> {
     let Talk { row, people } = Talk::of(&me, &id).await?;
     let format = if form.format == "json" { "json" } else { "mbox" };
-    let wanted = Export {
-        gateway: &me.portal.gateway,
-        tenant: me.tenant_id(),
-        member: Some(&me.member.id),
-        source: "portal",
-    };
     let response = answer::download_of(&format!("{}.{format}", row.id));
-    let answer = wanted.answer(row, &people, format, response).await?;
+    let answer = Export::of(&me).answer(row, &people, format, response).await?;
     answer.ok_or(Failure::Bad("This conversation is too long for one file."))
 }
 

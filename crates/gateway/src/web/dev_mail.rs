@@ -55,7 +55,12 @@ async fn eyes(req: &HttpRequest, visitor: &Visitor) -> Result<Eyes, Failure> {
 async fn frame(eyes: &Eyes, visitor: &Visitor) -> Result<Frame, Failure> {
     Ok(match &eyes.me {
         Some(me) => me.frame().await?,
-        None => visitor.frame(Who::Visitor, None),
+        None => {
+            // Of several tenants one: their mails are in one list.
+            let directory = visitor.portal.gateway.store.directory();
+            let tenant = eyes.tenants.iter().min().and_then(|id| directory.tenant(id));
+            visitor.frame(Who::Visitor, tenant.map(std::sync::Arc::as_ref))
+        }
     })
 }
 

@@ -7,6 +7,7 @@ use isthmus_mail::mime;
 use isthmus_store::{Scope, rows};
 
 use super::{Failure, answer, conversation::Talk, who::Me};
+use crate::api::export::Export;
 
 /// Octets of all pictures that are shown within one mail.
 const PICTURES: i64 = 8_000_000;
@@ -43,17 +44,24 @@ pub(super) async fn preview(me: Me, id: Path<String>) -> Result<HttpResponse, Fa
     Ok(answer::preview(&file.name, &file.media_type, octets(me.scope(), &file.hash).await?))
 }
 
-/// `GET /messages/ID/original`: the mail as it came, or as it went out.
+/// `GET /messages/ID/original`: the mail as it came, or as it went out; where neither is kept, the
+/// message written as a mail.
 pub(super) async fn original(me: Me, id: Path<String>) -> Result<HttpResponse, Failure> {
     let message = message(&me, &id).await?;
-    let hash = match message.raw_hash {
-        Some(hash) => Some(hash),
+    let hash = match &message.raw_hash {
+        Some(hash) => Some(hash.clone()),
         None => {
             let sent = me.portal.gateway.store.outbound_called(&message.message_id).await?;
             sent.filter(|o| o.tenant_id == me.tenant_id()).map(|o| o.raw_hash)
         }
     };
-    let raw = octets(me.scope(), &hash.ok_or(Failure::NotFound)?).await?;
+    let raw = match hash {
+        Some(hash) => octets(me.scope(), &hash).await?,
+        None => {
+            let talk = Talk::of(&me, &message.conversation_id).await?;
+            Export::of(&me).as_mail(talk.row, &message).await?.into()
+        }
+    };
     Ok(answer::download(&format!("{}.eml", message.id), "message/rfc822", raw))
 }
 

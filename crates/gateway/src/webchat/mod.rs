@@ -10,9 +10,12 @@ mod say;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -51,6 +54,20 @@ pub(crate) struct Inner {
     changed: Arc<Notify>,
     news: broadcast::Sender<News>,
     last_at: AtomicI64,
+    read: Mutex<Read>,
+}
+
+/// How far people have read. Kept in memory, as a comfort: after a restart all counts as read.
+struct Read {
+    since: i64,
+    up_to: HashMap<(String, String, String), i64>,
+}
+
+/// Chats of which is known how far they were read.
+const CHATS: usize = 100_000;
+
+fn chat_of(line: &rows::WebChatLine) -> (String, String, String) {
+    (line.owner.clone(), line.tenant_id.clone(), line.contact.clone())
 }
 
 impl Drop for Inner {
@@ -103,6 +120,7 @@ impl WebChat {
     /// The network over a store; what people type goes to `events`. Needs a tokio runtime.
     #[must_use]
     pub fn new(store: Store, events: mpsc::Sender<Event>, clock: Arc<dyn Clock>) -> Self {
+        let read = Mutex::new(Read { since: clock.now().0, up_to: HashMap::new() });
         let chat = Self(Arc::new(Inner {
             store,
             events,
@@ -112,6 +130,7 @@ impl WebChat {
             changed: Arc::default(),
             news: broadcast::channel(NEWS).0,
             last_at: AtomicI64::new(0),
+            read,
         }));
         presence::tell(&chat.0);
         chat
@@ -139,6 +158,26 @@ impl WebChat {
     pub async fn name(&self, bridge_domain: &str, contact: &Email) -> Option<String> {
         let names = lock(&self.0.names).clone();
         names?.name(bridge_domain, contact).await
+    }
+
+    /// How many of these lines, of one chat or several, their owner has not seen.
+    #[must_use]
+    pub fn unread<'a>(&self, lines: impl IntoIterator<Item = &'a rows::WebChatLine>) -> u32 {
+        let read = lock(&self.0.read);
+        let is_new = |line: &&rows::WebChatLine| {
+            let up_to = read.up_to.get(&chat_of(line)).copied().unwrap_or(read.since);
+            line.direction == "in" && line.at > up_to
+        };
+        u32::try_from(lines.into_iter().filter(is_new).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The chat that this line ends was read up to there.
+    pub fn mark_read(&self, last: &rows::WebChatLine) {
+        let mut read = lock(&self.0.read);
+        if read.up_to.len() >= CHATS {
+            read.up_to.clear();
+        }
+        read.up_to.insert(chat_of(last), last.at);
     }
 
     fn tell(&self, owner: &str, what: What) {

@@ -178,6 +178,11 @@ async fn page(
     let portal = &visitor.portal;
     portal.chat.seen(who);
     let lines = portal.chat.lines(who, LINES).await?;
+    if let Some(open) = &open
+        && let Some(last) = lines.iter().rfind(|l| open.contact.holds(l))
+    {
+        portal.chat.mark_read(last);
+    }
     let contacts = contacts(portal, &lines);
     let status = match &open {
         Some(Open { error: Some(_), .. }) => StatusCode::UNPROCESSABLE_ENTITY,
