@@ -83,7 +83,9 @@ const UP: &[&str] = &[
     "CREATE INDEX deliveries_message ON deliveries (message_id)",
     "CREATE INDEX deliveries_transaction ON deliveries (transaction_id)",
     "CREATE INDEX deliveries_question ON deliveries (question) WHERE question IS NOT NULL",
-    "CREATE INDEX deliveries_open ON deliveries (address, state) WHERE state IN ('checking','retrying','awaiting_decision')",
+    "CREATE INDEX deliveries_address ON deliveries (address, state)",
+    "CREATE INDEX deliveries_conversation ON deliveries (conversation_id, state)",
+    "CREATE INDEX deliveries_member ON deliveries (member_id, state)",
     "CREATE TABLE outbound (
         id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, seq BIGINT NOT NULL, delivery_id TEXT, kind TEXT NOT NULL,
         mail_from TEXT NOT NULL, rcpt TEXT NOT NULL, subject TEXT NOT NULL, message_id TEXT NOT NULL,
@@ -91,6 +93,7 @@ const UP: &[&str] = &[
         last_reply TEXT, created_at BIGINT NOT NULL, ended_at BIGINT)",
     "CREATE INDEX outbound_due ON outbound (next_at) WHERE next_at IS NOT NULL",
     "CREATE INDEX outbound_open ON outbound (tenant_id, rcpt, kind, seq) WHERE next_at IS NOT NULL",
+    "CREATE INDEX outbound_quota ON outbound (tenant_id, created_at)",
     "CREATE INDEX outbound_tenant ON outbound (tenant_id, id)",
     "CREATE INDEX outbound_message ON outbound (message_id)",
     "CREATE TABLE suppressions (

@@ -113,7 +113,13 @@ async fn openable(req: &HttpRequest, portal: &Portal) -> Result<BTreeMap<String,
         return Ok(everybody(portal));
     }
     let Some(me) = who::member_of(req).await? else { return Ok(BTreeMap::new()) };
-    let own = me.tenant.mappings(&me.member.email).iter().filter(|m| m.im.starts_with("web:"));
+    // Claiming an address opens nobody's chat: it is verified, or it is the member's own email address.
+    let address = format!("web:{}", me.member.email);
+    let own = me
+        .tenant
+        .mappings(&me.member.email)
+        .iter()
+        .filter(|m| m.im.starts_with("web:") && (m.state == "verified" || m.im == address));
     Ok(own.map(|m| (m.im.clone(), me.member.name.clone())).collect())
 }
 
@@ -190,7 +196,7 @@ async fn page(
     };
     let tenant = open.as_ref().map(|o| o.contact.tenant.clone());
     let thread = match open {
-        Some(open) => Some(thread_view(portal, who, open, &contacts, &lines).await?),
+        Some(open) => Some(thread_view(portal, open, &contacts, &lines).await?),
         None => None,
     };
     let name = everybody(portal).remove(who.as_str()).unwrap_or_else(|| who.address().to_owned());
@@ -224,14 +230,16 @@ fn contacts(portal: &Portal, lines: &[rows::WebChatLine]) -> Vec<ChatContact> {
             if line.contact_name.is_empty() { fallback() } else { line.contact_name.clone() };
         let excerpt = line.body.split_whitespace().take(40).collect::<Vec<_>>().join(" ");
         let excerpt: String = excerpt.chars().take(120).collect();
-        out.push(ChatContact { key, name, excerpt, at: Some(Millis(line.at)), unread: 0 });
+        let same =
+            |l: &&rows::WebChatLine| l.tenant_id == line.tenant_id && l.contact == line.contact;
+        let unread = portal.chat.unread(lines.iter().filter(same));
+        out.push(ChatContact { key, name, excerpt, at: Some(Millis(line.at)), unread });
     }
     out
 }
 
 async fn thread_view(
     portal: &Portal,
-    who: &ImAddress,
     open: Open,
     contacts: &[ChatContact],
     lines: &[rows::WebChatLine],
@@ -248,7 +256,6 @@ async fn thread_view(
     let mine: Vec<&rows::WebChatLine> = lines.iter().filter(|l| contact.holds(l)).collect();
     let skip = mine.len().saturating_sub(SHOWN);
     let messages = mine[skip..].iter().map(|l| message(portal, l)).collect();
-    let _ = who;
     Ok(ChatThread {
         key: contact.key,
         name,

@@ -95,6 +95,16 @@ async fn outside_the_demo_a_chat_opens_for_its_owner_only() {
     for path in ["/chat/acme%3Aalice%40acme.test", "/chat/stream"] {
         assert_eq!(stranger.get(path).await.status, 404, "{path}");
     }
+    // Nor does it open for a member who merely claims the address.
+    let mut mallory = world.signed_in("mallory@evil.test").await;
+    for im in [CAROL, "web:victim@customer.test", "web:mallory@evil.test"] {
+        mallory.fill("/settings", "/settings/addresses", &[("address", im)]).await;
+    }
+    let list = mallory.get("/chat").await;
+    assert!(list.body.contains("web:mallory@evil.test"), "{}", list.body);
+    assert!(!list.body.contains("@customer.test"), "{}", list.body);
+    let sign_in = [("address", "web:victim@customer.test")];
+    assert_eq!(mallory.fill("/chat", "/chat/sign-in", &sign_in).await.status, 404);
     // The legitimate twin: the link that was sent to her.
     let opens = isthmus_domain::signed::Opens::Chat { address: CAROL.into() };
     let token = world.gateway.links.sign(opens, world.gateway.now().plus_ms(60_000));

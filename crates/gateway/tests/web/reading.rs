@@ -48,6 +48,9 @@ async fn other_people_s_conversations_look_like_none() {
         assert_eq!(other.fill("/settings", &path, &fields).await.status, 404, "{email}");
     }
     assert_eq!(alice.get(&format!("/attachments/{file}")).await.body, "secret");
+    let original = alice.get(&format!("/messages/{}/original", messages[0])).await;
+    assert_eq!(original.header("content-type"), "message/rfc822");
+    assert!(original.body.contains("Subject: Budget"), "{}", original.body);
     let exported = alice.get(&format!("/conversations/{conversation}/export?format=json")).await;
     assert!(
         exported.body.contains("secret")
