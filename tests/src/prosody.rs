@@ -54,6 +54,7 @@ http_ports = {{ {http} }}
 https_ports = {{}}
 http_default_host = "upload.{host}"
 limits = {{}}
+network_settings = {{ nagle = false }}
 
 VirtualHost "{host}"
 

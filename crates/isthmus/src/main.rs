@@ -15,6 +15,11 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 
+/// Gives memory back to the system soon after a burst of large mails, where the allocator of the
+/// C library keeps it for each thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Email and instant messaging as one conversation.
 #[derive(Parser)]
 #[command(name = "isthmus", version, about)]

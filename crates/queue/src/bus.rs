@@ -42,8 +42,6 @@ pub enum Signal {
         /// Which bridge domain.
         bridge_domain: String,
     },
-    /// Outbound mail was written and may go at once.
-    Mail,
 }
 
 /// The sending end of the signals; cheap to clone.

@@ -90,7 +90,9 @@ impl Queue {
         }
     }
 
-    fn take(&self, max: usize) -> Vec<Hint> {
+    /// The next hints as [`Self::next_batch`] gives them, none if none wait.
+    #[must_use]
+    pub fn take(&self, max: usize) -> Vec<Hint> {
         let mut lanes = self.lock();
         let Lanes { lanes: by_tenant, turn, .. } = &mut *lanes;
         let mut batch = Vec::new();

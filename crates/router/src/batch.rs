@@ -73,6 +73,8 @@ pub(crate) struct Batch<'r> {
     last: HashMap<(String, String), String>,
     /// Conversations that this batch opened: nothing of them is in the database yet.
     fresh: std::collections::HashSet<String>,
+    /// By tenant.
+    dkim: HashMap<String, Option<rows::DkimKey>>,
 }
 
 /// A message that is known by its Message-ID.
@@ -98,7 +100,21 @@ impl<'r> Batch<'r> {
             called: HashMap::new(),
             last: HashMap::new(),
             fresh: std::collections::HashSet::new(),
+            dkim: HashMap::new(),
         }
+    }
+
+    /// The key that signs a tenant's mails, looked up once.
+    pub(crate) async fn dkim_key(
+        &mut self,
+        tenant: &rows::Tenant,
+    ) -> Result<Option<rows::DkimKey>, StoreError> {
+        if let Some(known) = self.dkim.get(&tenant.id) {
+            return Ok(known.clone());
+        }
+        let key = self.router.store.of(&tenant.id).dkim_key(&tenant.bridge_domain).await?;
+        self.dkim.insert(tenant.id.clone(), key.clone());
+        Ok(key)
     }
 
     /// The next position in any conversation: later is always larger.
@@ -118,11 +134,11 @@ impl<'r> Batch<'r> {
             .cloned()
             .collect();
         for chunk in wanted.chunks(200) {
-            for row in self.router.store.of(tenant).messages_called(chunk).await? {
+            for (id, conversation) in self.router.store.of(tenant).conversations_of(chunk).await? {
                 self.called
-                    .entry((tenant.to_owned(), row.message_id.clone()))
+                    .entry((tenant.to_owned(), id))
                     .or_default()
-                    .push(Known { conversation: row.conversation_id });
+                    .push(Known { conversation });
             }
             for id in chunk {
                 self.called.entry((tenant.to_owned(), id.clone())).or_default();
@@ -159,6 +175,48 @@ impl<'r> Batch<'r> {
         let talk = Talk { row, people };
         self.talks.insert(id.to_owned(), talk.clone());
         Ok(Some(talk))
+    }
+
+    /// One look-up for the threads of all mails of a tenant.
+    pub(crate) async fn prefetch_threads(&mut self, prepared: &[crate::run::Prepared]) {
+        let mut threads: HashMap<&str, Vec<String>> = HashMap::new();
+        for (row, ready) in prepared {
+            if let crate::services::Ready::Mail(mail) = ready {
+                let parsed = &mail.1.parsed;
+                let ids = threads.entry(row.tenant_id.as_str()).or_default();
+                ids.extend(isthmus_mail::mime::thread_keys(parsed));
+                ids.extend(parsed.message_id.clone());
+            }
+        }
+        for (tenant, ids) in threads {
+            if let Err(error) = self.prefetch(tenant, &ids).await {
+                tracing::error!(%error, "Threads cannot be looked up");
+            }
+        }
+    }
+
+    /// Looks several conversations up at once, so that single look-ups are answered from memory.
+    pub(crate) async fn prefetch_talks(
+        &mut self,
+        tenant: &str,
+        ids: &[String],
+    ) -> Result<(), StoreError> {
+        let mut wanted: Vec<String> =
+            ids.iter().filter(|id| !self.talks.contains_key(*id)).cloned().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let scope = self.router.store.of(tenant);
+        for chunk in wanted.chunks(128) {
+            let mut people: HashMap<String, Vec<rows::Participant>> = HashMap::new();
+            for person in scope.participants(chunk).await? {
+                people.entry(person.conversation_id.clone()).or_default().push(person);
+            }
+            for row in scope.conversations_by_id(chunk).await? {
+                let people = people.remove(&row.id).unwrap_or_default();
+                self.talks.insert(row.id.clone(), Talk { row, people });
+            }
+        }
+        Ok(())
     }
 
     /// The conversation that a mail with these thread ids belongs to, between these two.

@@ -6,7 +6,7 @@ use isthmus_store::{TenantView, rows};
 
 use isthmus_domain::service::MailIn;
 
-use crate::{batch::Batch, plan::Act};
+use crate::batch::Batch;
 
 impl Batch<'_> {
     /// Queues a mail for the tenant's own server, once for each recipient there.
@@ -45,7 +45,6 @@ impl Batch<'_> {
                 created_at: self.now.0,
                 ended_at: None,
             });
-            self.plan.acts.push(Act::Mail);
         }
     }
 }

@@ -16,10 +16,12 @@ mod notices;
 mod originals;
 mod outbound;
 mod plan;
+mod prepare;
 mod requests;
 mod run;
 mod senders;
 mod services;
+mod settle;
 mod steps;
 mod timers;
 

@@ -21,8 +21,6 @@ pub(crate) enum Act {
     Probe { network: String, bridge_domain: String, address: String },
     /// Tell pages and API clients.
     Publish { tenant: String, members: Vec<String>, kind: &'static str, data: serde_json::Value },
-    /// Mail was written and may go at once.
-    Mail,
 }
 
 /// What goes over the wire for an instant message, fixed before the first attempt.

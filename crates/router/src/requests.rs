@@ -15,7 +15,7 @@ use crate::{
     batch::{Batch, Person, Talk},
     compose as words,
     history::address_list,
-    plan::{Act, Rules, Wire, WireFile},
+    plan::{Rules, Wire, WireFile},
     services::Outcome,
     steps::{NewIm, write_state},
 };
@@ -575,13 +575,11 @@ impl Batch<'_> {
             created_at: self.now.0,
             ended_at: None,
         });
-        self.plan.acts.push(Act::Mail);
         Ok(())
     }
 
-    async fn signed(&self, tenant: &rows::Tenant, raw: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let key = self.router.store.of(&tenant.id).dkim_key(&tenant.bridge_domain).await?;
-        let Some(row) = key else { return Ok(raw) };
+    async fn signed(&mut self, tenant: &rows::Tenant, raw: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let Some(row) = self.dkim_key(tenant).await? else { return Ok(raw) };
         let signed = isthmus_mail::auth::DkimKey::from_pem(&row.pem)
             .and_then(|key| key.sign(&row.domain, &row.selector, &raw));
         match signed {

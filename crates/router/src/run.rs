@@ -1,6 +1,7 @@
 //! The loop: takes what waits, decides, commits once, and acts.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -16,36 +17,35 @@ use isthmus_domain::{
 };
 use isthmus_im::{SendError, Sent};
 use isthmus_queue::{Hint, Signal};
-use isthmus_store::{Ended, StoreError, rows};
+use isthmus_store::{Ended, StoreError, UnsentMail, rows};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-
-use isthmus_domain::service::{Challenge, ChatIn, Code, Confirm, Decision, MailIn, Request};
 
 use crate::{
     Router,
     batch::Batch,
     live::Live,
-    mail_in, outbound,
+    outbound,
     plan::{Act, Plan},
+    prepare::LARGE_AT_ONCE,
     senders::{self, Senders},
     services::Ready,
+    settle::Settle,
 };
 
 /// Transactions that share a commit.
 const BATCH: usize = 64;
+/// Signals that share a commit.
+const SIGNALS: usize = 128;
 /// Tries until a transaction that cannot be run is set aside.
-const TRIES: i64 = 5;
+pub(crate) const TRIES: i64 = 5;
 /// Messages handed to their senders again at one look.
 const RESEND: usize = 2_000;
 /// How long a message may wait for its network before the sender is asked.
 const UNCONNECTED_MS: i64 = 5 * 60_000;
-/// Octets of large mails that may be read into memory at once.
-const LARGE_AT_ONCE: u32 = 32 * 1024 * 1024;
-
 /// Positions in conversations: always larger than any before, close to the time in microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Sequence(AtomicI64);
@@ -80,14 +80,10 @@ impl Router {
     /// accepted before.
     pub async fn start(self, signals: mpsc::Receiver<Signal>, stop: CancellationToken) -> Running {
         let router = Arc::new(self);
-        let wake = Arc::new(Notify::new());
-        let (mail_tx, mail_rx) = mpsc::channel(4);
-        let mail = tokio::spawn(outbound::run(
-            Arc::clone(&router),
-            Arc::clone(&wake),
-            mail_tx,
-            stop.clone(),
-        ));
+        let (mailed_tx, mailed_rx) = mpsc::channel(4);
+        let (mail, new_mail) = mpsc::unbounded_channel();
+        let mail_task =
+            tokio::spawn(outbound::run(Arc::clone(&router), new_mail, mailed_tx, stop.clone()));
         let (handed_tx, handed_rx) = mpsc::channel(256);
         let (ready_tx, ready_rx) = mpsc::channel(BATCH);
         let senders = Senders::new(&router, handed_tx);
@@ -97,34 +93,53 @@ impl Router {
             seq: Arc::default(),
             live: Live::default(),
             senders,
-            wake,
+            mail,
             large,
             ready: ready_tx,
-            behind: std::collections::HashMap::new(),
+            behind: HashMap::new(),
             swept: None,
         };
         work.resume().await;
-        let task = tokio::spawn(work.run(signals, handed_rx, ready_rx, mail_rx, stop));
-        Running { task, mail }
+        let task = tokio::spawn(work.run(signals, handed_rx, ready_rx, mailed_rx, stop));
+        Running { task, mail: mail_task }
     }
 }
 
 /// A transaction with what was read for it.
-type Prepared = (rows::Transaction, Ready);
-type MailResults = (Vec<outbound::Handed>, oneshot::Sender<()>);
+pub(crate) type Prepared = (rows::Transaction, Ready);
 
-struct Loop {
-    router: Arc<Router>,
+pub(crate) struct Loop {
+    pub(crate) router: Arc<Router>,
     seq: Arc<Sequence>,
     live: Live,
     senders: Senders,
-    wake: Arc<Notify>,
-    large: Arc<tokio::sync::Semaphore>,
-    ready: mpsc::Sender<Prepared>,
+    /// Tells the outbound queue of new mails.
+    mail: mpsc::UnboundedSender<UnsentMail>,
+    pub(crate) large: Arc<tokio::sync::Semaphore>,
+    pub(crate) ready: mpsc::Sender<Prepared>,
     /// Tenants of whom a large mail is being read, with what came after it.
-    behind: std::collections::HashMap<Arc<str>, Vec<Hint>>,
+    pub(crate) behind: HashMap<Arc<str>, Vec<Hint>>,
     /// How far the start-up sweep has come.
     swept: Option<Millis>,
+}
+
+/// What one turn of the loop works through, in one commit where nothing goes wrong.
+#[derive(Default)]
+struct Turn {
+    settle: Settle,
+    /// Who waits until results of outbound mail are written.
+    written: Vec<oneshot::Sender<()>>,
+    /// Lanes that broke or were mended.
+    lanes: Vec<(senders::Lane, Option<oneshot::Sender<()>>, bool)>,
+    hints: Vec<Hint>,
+    large: Vec<Prepared>,
+}
+
+impl Turn {
+    fn mailed(&mut self, (handed, waits): outbound::Results) {
+        self.settle.mails.extend(handed);
+        self.written.push(waits);
+    }
 }
 
 impl Loop {
@@ -133,28 +148,123 @@ impl Loop {
         mut signals: mpsc::Receiver<Signal>,
         mut handed: mpsc::Receiver<senders::Report>,
         mut ready: mpsc::Receiver<Prepared>,
-        mut mails: mpsc::Receiver<MailResults>,
+        mut mails: mpsc::Receiver<outbound::Results>,
         stop: CancellationToken,
     ) {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut noticed, mut large) = (Vec::new(), Vec::new());
         let queue = self.router.queue.clone();
         loop {
+            let mut turn = Turn::default();
             tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
-                Some(results) = mails.recv() => self.on_mails(results).await,
-                Some(results) = handed.recv() => self.on_handed(results).await,
                 _ = tick.tick() => self.on_tick().await,
-                n = signals.recv_many(&mut noticed, 512), if !signals.is_closed() || !signals.is_empty() => {
-                    if n > 0 { self.on_signals(std::mem::take(&mut noticed)).await; }
-                }
-                _ = ready.recv_many(&mut large, 4) => self.on_large(std::mem::take(&mut large)).await,
-                hints = queue.next_batch(BATCH) => self.on_hints(hints).await,
+                Some(results) = mails.recv() => turn.mailed(results),
+                Some(report) = handed.recv() => self.on_report(&mut turn, report),
+                Some(signal) = signals.recv() => turn.settle.signals.push(signal),
+                Some(read) = ready.recv() => turn.large.push(read),
+                hints = queue.next_batch(BATCH) => turn.hints = hints,
             }
+            // Whatever else waits by now shares the commit.
+            while let Ok(results) = mails.try_recv() {
+                turn.mailed(results);
+            }
+            while let Ok(report) = handed.try_recv() {
+                self.on_report(&mut turn, report);
+            }
+            while turn.settle.signals.len() < SIGNALS
+                && let Ok(signal) = signals.try_recv()
+            {
+                turn.settle.signals.push(signal);
+            }
+            if turn.hints.is_empty() {
+                turn.hints = queue.take(BATCH);
+            }
+            self.take(turn).await;
+        }
+        // What mail servers have said is written down: else they get the same mail again.
+        while let Some(results) = mails.recv().await {
+            let mut turn = Turn::default();
+            turn.mailed(results);
+            self.take(turn).await;
         }
         tracing::info!(waiting = self.live.len(), "The router has stopped");
+    }
+
+    async fn take(&mut self, turn: Turn) {
+        let Turn { settle, written, lanes, hints, large } = turn;
+        let up = settle.signals.iter().any(|s| matches!(s, Signal::Up { .. }));
+        let prepared = self.prepare_all(hints).await;
+        let mails = !settle.mails.is_empty();
+        if self.work(settle, prepared).await {
+            if mails {
+                failpoint::hit("outbound.after_commit");
+            }
+            for waits in written {
+                let _ = waits.send(());
+            }
+        }
+        // Only now, when what was given back is known as such.
+        for (lane, broken, mended) in lanes {
+            self.senders.note(lane, broken, mended);
+        }
+        if up {
+            // Whatever was on the wire when the connection broke goes again, same ids.
+            self.resend().await;
+        }
+        if !large.is_empty() {
+            self.on_large(large).await;
+        }
+    }
+
+    /// Settles what came back and runs what is new, in one commit. If that fails each part is
+    /// tried by itself. Returns whether what came back is written.
+    async fn work(&mut self, settle: Settle, prepared: Vec<Prepared>) -> bool {
+        if settle.is_empty() && prepared.is_empty() {
+            return true;
+        }
+        let mut ids = Vec::with_capacity(prepared.len());
+        let mut rows = Vec::with_capacity(prepared.len());
+        let router = Arc::clone(&self.router);
+        let mut batch = Batch::new(&router, &self.seq);
+        settle.plan(&mut batch, &self.live).await;
+        batch.prefetch_threads(&prepared).await;
+        let mut failed = None;
+        for (row, ready) in prepared {
+            ids.push(row.id.clone());
+            if failed.is_none()
+                && let Err(error) = batch.run(&row, ready).await
+            {
+                failed = Some(error);
+            }
+            rows.push(row);
+        }
+        let plan = batch.plan;
+        let result = match failed {
+            None => self.commit(plan).await,
+            Some(error) => Err(error),
+        };
+        let mut settled = result.is_ok();
+        if let Err(error) = result {
+            if rows.is_empty() {
+                tracing::error!(%error, "Deliveries could not be written; their timers will try again");
+            } else {
+                settled = self.settle_alone(&settle).await;
+                self.one_by_one(rows, &error).await;
+            }
+        }
+        for id in ids {
+            self.router.queue.finished(&id);
+        }
+        settled
+    }
+
+    async fn settle_alone(&mut self, settle: &Settle) -> bool {
+        let router = Arc::clone(&self.router);
+        let mut batch = Batch::new(&router, &self.seq);
+        settle.plan(&mut batch, &self.live).await;
+        let plan = batch.plan;
+        self.commit_or_log(plan).await
     }
 
     /// Takes up what an earlier process left: messages that may not have gone out, and
@@ -208,7 +318,7 @@ impl Loop {
         self.swept = Some(now);
     }
 
-    async fn on_hints(&mut self, hints: Vec<Hint>) {
+    async fn prepare_all(&mut self, hints: Vec<Hint>) -> Vec<Prepared> {
         let mut prepared = Vec::with_capacity(hints.len());
         for hint in hints {
             if let Some(waiting) = self.behind.get_mut(&hint.tenant) {
@@ -217,158 +327,18 @@ impl Loop {
                 prepared.push(one);
             }
         }
-        self.on_prepared(prepared).await;
+        prepared
     }
 
     /// A large mail was read: it takes its place before what came after it.
     async fn on_large(&mut self, read: Vec<Prepared>) {
         for one in read {
             let tenant: Arc<str> = one.0.tenant_id.as_str().into();
-            self.on_prepared(vec![one]).await;
+            self.work(Settle::default(), vec![one]).await;
             if let Some(waiting) = self.behind.remove(&tenant) {
-                Box::pin(self.on_hints(waiting)).await;
+                let prepared = self.prepare_all(waiting).await;
+                self.work(Settle::default(), prepared).await;
             }
-        }
-    }
-
-    /// Reads what a transaction needs. A large mail is read beside the loop and comes back later.
-    async fn prepare(&mut self, hint: &Hint) -> Option<Prepared> {
-        let store = self.router.store.clone();
-        let carried = hint.carried.as_ref();
-        let (row, raw) =
-            match carried.and_then(|c| c.downcast_ref::<(rows::Transaction, bytes::Bytes)>()) {
-                Some((row, raw)) => (row.clone(), Some(raw.clone())),
-                None => match carried.and_then(|c| c.downcast_ref::<rows::Transaction>()) {
-                    Some(row) => (row.clone(), None),
-                    None => match store.of(&hint.tenant).transaction(&hint.transaction).await {
-                        Ok(Some(row)) if row.ended_at.is_none() => (row, None),
-                        _ => {
-                            self.router.queue.finished(&hint.transaction);
-                            return None;
-                        }
-                    },
-                },
-            };
-        if row.attempts >= TRIES {
-            return Some((
-                row,
-                Ready::Unreadable("it failed every time it was tried and was set aside".into()),
-            ));
-        }
-        let ready = match row.service.as_str() {
-            "mail.in" => return self.prepare_mail(row, raw).await,
-            "im.in" => parse::<ChatIn>(&row).map(|c| Ready::Chat(Box::new(c))),
-            "decision" if row.params.contains("\"confirmation\"") => match parse::<Confirm>(&row) {
-                Ok(confirm) => return self.prepare_confirmed(row, confirm).await,
-                Err(why) => Err(why),
-            },
-            "challenge" => parse::<Challenge>(&row).map(Ready::Challenge),
-            "code" => parse::<Code>(&row).map(Ready::Code),
-            "decision" => parse::<Decision>(&row).map(|d| Ready::Decision(Box::new(d))),
-            "reply.im" | "reply.email" | "message.im" | "message.email" => {
-                parse::<Request>(&row).map(|r| Ready::Request(Box::new(r)))
-            }
-            other => Err(format!("there is no service {other}")),
-        };
-        Some((row, ready.unwrap_or_else(Ready::Unreadable)))
-    }
-
-    async fn prepare_mail(
-        &mut self,
-        row: rows::Transaction,
-        raw: Option<bytes::Bytes>,
-    ) -> Option<Prepared> {
-        let mail = match parse::<MailIn>(&row) {
-            Ok(mail) => mail,
-            Err(why) => return Some((row, Ready::Unreadable(why))),
-        };
-        if mail.size > 256 * 1024 {
-            let (store, large, back) =
-                (self.router.store.clone(), Arc::clone(&self.large), self.ready.clone());
-            self.behind.entry(row.tenant_id.as_str().into()).or_default();
-            tokio::spawn(async move {
-                let octets = u32::try_from(mail.size.saturating_mul(3))
-                    .unwrap_or(u32::MAX)
-                    .min(LARGE_AT_ONCE);
-                let Ok(_room) = large.acquire_many(octets).await else { return };
-                let ready = read_mail(&store, &row, mail, None).await;
-                let _ = back.send((row, ready)).await;
-            });
-            return None;
-        }
-        let ready = read_mail(&self.router.store, &row, mail, raw).await;
-        Some((row, ready))
-    }
-
-    /// What a member let through: the mail that was held back is read again.
-    async fn prepare_confirmed(
-        &self,
-        row: rows::Transaction,
-        confirm: Confirm,
-    ) -> Option<Prepared> {
-        let store = &self.router.store;
-        let held = match store.confirmation(&confirm.confirmation).await {
-            Ok(held) => held.filter(|h| h.tenant_id == row.tenant_id && h.state == "open"),
-            Err(error) => return Some((row, Ready::Unreadable(error.to_string()))),
-        };
-        let Some(held) = held else {
-            return Some((row, Ready::Unreadable("this was decided already".into())));
-        };
-        let mail = match serde_json::from_str::<MailIn>(&held.data) {
-            Ok(mail) => mail,
-            Err(error) => return Some((row, Ready::Unreadable(error.to_string()))),
-        };
-        match read_mail(store, &row, mail, None).await {
-            Ready::Mail(mail) => Some((row, Ready::Confirmed(Box::new((held, mail.0, mail.1))))),
-            other => Some((row, other)),
-        }
-    }
-
-    async fn on_prepared(&mut self, prepared: Vec<Prepared>) {
-        if prepared.is_empty() {
-            return;
-        }
-        let mut ids = Vec::with_capacity(prepared.len());
-        let mut rows = Vec::with_capacity(prepared.len());
-        let router = Arc::clone(&self.router);
-        let mut batch = Batch::new(&router, &self.seq);
-        let mut failed = None;
-        // One look-up for the threads of all mails of a tenant.
-        let mut threads: std::collections::HashMap<&str, Vec<String>> =
-            std::collections::HashMap::new();
-        for (row, ready) in &prepared {
-            if let Ready::Mail(mail) = ready {
-                let parsed = &mail.1.parsed;
-                let ids = threads.entry(row.tenant_id.as_str()).or_default();
-                ids.extend(isthmus_mail::mime::thread_keys(parsed));
-                ids.extend(parsed.message_id.clone());
-            }
-        }
-        for (tenant, ids) in threads {
-            if let Err(error) = batch.prefetch(tenant, &ids).await {
-                tracing::error!(%error, "Threads cannot be looked up");
-            }
-        }
-        for (row, ready) in prepared {
-            ids.push(row.id.clone());
-            if failed.is_none()
-                && let Err(error) = batch.run(&row, ready).await
-            {
-                failed = Some((row.id.clone(), error));
-            }
-            rows.push(row);
-        }
-        let plan = batch.plan;
-        match failed {
-            None => {
-                if let Err(error) = self.commit(plan).await {
-                    self.one_by_one(rows, &error).await;
-                }
-            }
-            Some((_, error)) => self.one_by_one(rows, &error).await,
-        }
-        for id in ids {
-            self.router.queue.finished(&id);
         }
     }
 
@@ -416,21 +386,32 @@ impl Loop {
     async fn commit(&mut self, plan: Plan) -> Result<(), StoreError> {
         failpoint::hit("router.before_commit");
         let deliveries = plan.set.put_deliveries.clone();
+        let mails: Vec<_> = plan.set.once_outbound.iter().filter_map(UnsentMail::of).collect();
         self.router.store.commit(plan.set).await?;
         failpoint::hit("router.after_commit");
         for row in &deliveries {
             self.live.note(row);
         }
+        for mail in mails {
+            // Without a receiver everything is about to end.
+            let _ = self.mail.send(mail);
+        }
+        let mut asked = HashSet::new();
         for act in plan.acts {
-            self.act(act).await;
+            // Many messages may wait for one person.
+            if let Act::Probe { bridge_domain, address, .. } = &act
+                && !asked.insert((bridge_domain.clone(), address.clone()))
+            {
+                continue;
+            }
+            self.act(act);
         }
         Ok(())
     }
 
-    async fn act(&mut self, act: Act) {
+    fn act(&mut self, act: Act) {
         match act {
             Act::Send(row) => self.send(*row),
-            Act::Mail => self.wake.notify_one(),
             Act::Publish { tenant, members, kind, data } => {
                 if self.router.bus.is_watched() {
                     self.router.bus.publish(&tenant, members, kind, data.to_string());
@@ -493,10 +474,9 @@ impl Loop {
         self.commit_or_log(plan).await;
     }
 
-    async fn on_handed(&mut self, report: senders::Report) {
+    /// What a sender reports: what only concerns memory is noted, the rest is settled.
+    fn on_report(&mut self, turn: &mut Turn, report: senders::Report) {
         let senders::Report { handed, lane, broken, mended } = report;
-        let router = Arc::clone(&self.router);
-        let mut batch = Batch::new(&router, &self.seq);
         for senders::Handed { wire_id, result, waited_ms } in handed {
             let happened = match result {
                 Ok(Sent::Written) => {
@@ -515,49 +495,9 @@ impl Loop {
                 }
                 Err(SendError::Refused(reason)) => Happened::Bounced { temporary: false, reason },
             };
-            if let Some(row) = self.live.get(&wire_id).cloned()
-                && let Err(error) = batch.happened(row, happened).await
-            {
-                tracing::error!(%error, "A result could not be recorded");
-            }
+            turn.settle.handed.push((wire_id, happened));
         }
-        let plan = batch.plan;
-        self.commit_or_log(plan).await;
-        // Only now, when what was given back is known as such.
-        self.senders.note(lane, broken, mended);
-    }
-
-    async fn on_signals(&mut self, signals: Vec<Signal>) {
-        let router = Arc::clone(&self.router);
-        let mut batch = Batch::new(&router, &self.seq);
-        for signal in signals {
-            match &signal {
-                // Whatever was on the wire when the connection broke goes again, same ids.
-                Signal::Up { .. } => self.resend().await,
-                Signal::Mail => self.wake.notify_one(),
-                _ => {
-                    if let Err(error) = batch.signal(&self.live, signal).await {
-                        tracing::error!(%error, "A signal could not be handled");
-                    }
-                }
-            }
-        }
-        let plan = batch.plan;
-        self.commit_or_log(plan).await;
-    }
-
-    async fn on_mails(&mut self, (handed, done): MailResults) {
-        let router = Arc::clone(&self.router);
-        let mut batch = Batch::new(&router, &self.seq);
-        if let Err(error) = batch.mails_handed(handed).await {
-            tracing::error!(%error, "Results of outbound mail could not be recorded");
-            return;
-        }
-        let plan = batch.plan;
-        if self.commit_or_log(plan).await {
-            failpoint::hit("outbound.after_commit");
-            let _ = done.send(());
-        }
+        turn.lanes.push((lane, broken, mended));
     }
 
     async fn on_tick(&mut self) {
@@ -624,30 +564,4 @@ impl Loop {
 /// Whether retrying has gone on for as long as it was meant to.
 fn expired(row: &rows::Delivery, now: Millis) -> bool {
     matches!(crate::steps::read_state(row), Ok(State::Retrying { expires, .. }) if now >= expires)
-}
-
-fn parse<T: serde::de::DeserializeOwned>(row: &rows::Transaction) -> Result<T, String> {
-    serde_json::from_str(&row.params).map_err(|e| format!("its parameters cannot be read: {e}"))
-}
-
-async fn read_mail(
-    store: &isthmus_store::Store,
-    row: &rows::Transaction,
-    mail: MailIn,
-    raw: Option<bytes::Bytes>,
-) -> Ready {
-    let raw = match raw {
-        Some(raw) => Ok(Some(raw)),
-        None => store.of(&row.tenant_id).blob(&mail.raw).await,
-    };
-    let raw = match raw {
-        Ok(Some(raw)) => raw,
-        Ok(None) => return Ready::Unreadable("the mail is not there any more".into()),
-        Err(error) => return Ready::Unreadable(error.to_string()),
-    };
-    match mail_in::read(store, &row.tenant_id, raw).await {
-        Ok(Ok(incoming)) => Ready::Mail(Box::new((mail, incoming))),
-        Ok(Err(why)) => Ready::Unreadable(why),
-        Err(error) => Ready::Unreadable(error.to_string()),
-    }
 }

@@ -50,7 +50,7 @@ impl Batch<'_> {
             Signal::Presence { bridge_domain, address, reach } => {
                 self.presence(&bridge_domain, &address, reach).await?;
             }
-            Signal::Up { .. } | Signal::Mail => {}
+            Signal::Up { .. } => {}
         }
         Ok(())
     }

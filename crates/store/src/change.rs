@@ -1,11 +1,11 @@
 //! What one commit writes, as data, so that the writer can put many callers' changes into
 //! one transaction with one statement a table.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    IntoActiveModel, Iterable, PrimaryKeyToColumn, QueryFilter,
+    IntoActiveModel, Iterable, PrimaryKeyToColumn, QueryFilter, Statement, Value,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
@@ -59,16 +59,10 @@ pub struct Ended {
     pub at: i64,
 }
 
-impl ChangeSet {
-    /// Adds all rows of `other`.
-    pub fn append(&mut self, other: Self) {
-        macro_rules! join {
-            ($($field:ident),*) => {{
-                let Self { $($field),* } = other;
-                $(self.$field.extend($field);)*
-            }};
-        }
-        join!(
+/// Calls a macro with every field, so that none is forgotten.
+macro_rules! all_fields {
+    ($with:ident) => {
+        $with!(
             new_transactions,
             once_blobs,
             put_conversations,
@@ -92,7 +86,32 @@ impl ChangeSet {
             once_aliases,
             ended,
             tried
-        );
+        )
+    };
+}
+
+impl ChangeSet {
+    /// Adds all rows of `other`.
+    pub fn append(&mut self, other: Self) {
+        macro_rules! join {
+            ($($field:ident),*) => {{
+                let Self { $($field),* } = other;
+                $(self.$field.extend($field);)*
+            }};
+        }
+        all_fields!(join);
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        macro_rules! none {
+            ($($field:ident),*) => {{
+                let Self { $($field),* } = self;
+                $($field.is_empty())&&*
+            }};
+        }
+        all_fields!(none)
     }
 
     /// Whether the in-memory directory must be read again after this commit.
@@ -195,9 +214,9 @@ where
     A: ActiveModelTrait<Entity = E> + Send,
     E: EntityTrait<Model = M>,
 {
-    for chunk in all.chunks(CHUNK) {
+    for group in groups(&all) {
         let mut query =
-            E::insert_many(chunk.iter().cloned().map(IntoActiveModel::into_active_model));
+            E::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model));
         let keys = || E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
         match clash {
             Clash::Fails => {}
@@ -225,6 +244,18 @@ fn same_column<E: EntityTrait>(a: &E::Column, b: &E::Column) -> bool {
     a.unquoted() == b.unquoted()
 }
 
+/// Rows in groups of 64, 32, 16 and so on: seven shapes of a statement a table, so that the
+/// database finds nearly all of them prepared.
+fn groups<R>(all: &[R]) -> impl Iterator<Item = &[R]> {
+    let mut rest = all;
+    std::iter::from_fn(move || {
+        let most = rest.len().min(CHUNK).checked_ilog2()?;
+        let (group, later) = rest.split_at(1 << most);
+        rest = later;
+        Some(group)
+    })
+}
+
 async fn put_deliveries(
     tx: &DatabaseTransaction,
     all: Vec<rows::Delivery>,
@@ -235,49 +266,73 @@ async fn put_deliveries(
     for row in &all {
         first.entry(row.id.clone()).or_insert(row.version - 1);
     }
-    let rows = last_of(all, |d| d.id.clone());
-    for chunk in rows.chunks(CHUNK) {
-        let plain = chunk.iter().all(|r| first.get(&r.id) == Some(&(r.version - 1)));
-        let groups: Vec<&[rows::Delivery]> =
-            if plain { vec![chunk] } else { chunk.chunks(1).collect() };
-        for group in groups {
-            let guard = if plain {
-                Expr::cust("deliveries.version = excluded.version - 1")
-            } else {
-                Expr::col((Entity, Column::Version)).eq(Expr::val(first[&group[0].id]))
-            };
-            let columns = Column::iter().filter(|c| !matches!(c, Column::Id));
-            let written =
-                Entity::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model))
-                    .on_conflict(
-                        OnConflict::column(Column::Id)
-                            .update_columns(columns)
-                            .action_and_where(guard)
-                            .to_owned(),
-                    )
-                    .exec_without_returning(tx)
-                    .await;
-            let written = match written {
-                Ok(n) => n,
-                Err(sea_orm::DbErr::RecordNotInserted) => 0,
-                Err(error) => return Err(error.into()),
-            };
-            if written != group.len() as u64 {
-                return Err(StoreError::Moved("deliveries"));
-            }
+    let (new, moved): (Vec<_>, Vec<_>) =
+        last_of(all, |d| d.id.clone()).into_iter().partition(|d| first[&d.id] == 0);
+    let whole = |written: u64, group: &[rows::Delivery]| {
+        if written == group.len() as u64 { Ok(()) } else { Err(StoreError::Moved("deliveries")) }
+    };
+    for group in groups(&new) {
+        let written =
+            Entity::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model))
+                .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
+                .exec_without_returning(tx)
+                .await;
+        match written {
+            Ok(n) => whole(n, group)?,
+            Err(sea_orm::DbErr::RecordNotInserted) => whole(0, group)?,
+            Err(error) => return Err(error.into()),
         }
+    }
+    for group in groups(&moved) {
+        whole(move_deliveries(tx, group, &first).await?, group)?;
     }
     Ok(())
 }
 
+/// Writes what changes when deliveries move: not their text, which may be long.
+async fn move_deliveries(
+    tx: &DatabaseTransaction,
+    group: &[rows::Delivery],
+    guards: &BTreeMap<String, i64>,
+) -> Result<u64, StoreError> {
+    const COLUMNS: usize = 8;
+    let mut sql = String::from(
+        "UPDATE deliveries SET state = new.column3, data = new.column4, history = new.column5, \
+         question = new.column6, due_at = new.column7, version = new.column8 FROM (VALUES ",
+    );
+    let mut values: Vec<Value> = Vec::with_capacity(group.len() * COLUMNS);
+    for (i, row) in group.iter().enumerate() {
+        sql.push_str(if i == 0 { "(" } else { "), (" });
+        for column in 1..=COLUMNS {
+            let comma = if column == 1 { "" } else { ", " };
+            let _ = write!(sql, "{comma}${}", i * COLUMNS + column);
+        }
+        values.extend([
+            row.id.clone().into(),
+            guards[&row.id].into(),
+            row.state.clone().into(),
+            row.data.clone().into(),
+            row.history.clone().into(),
+            row.question.clone().into(),
+            row.due_at.into(),
+            row.version.into(),
+        ]);
+    }
+    sql.push_str(
+        ")) AS new WHERE deliveries.id = new.column1 AND deliveries.version = new.column2",
+    );
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+    Ok(tx.execute_raw(statement).await?.rows_affected())
+}
+
 async fn end(tx: &DatabaseTransaction, ended: Vec<Ended>) -> Result<(), StoreError> {
     use entities::transactions::{Column, Entity};
-    let mut groups: BTreeMap<(&'static str, Option<String>, i64), Vec<String>> = BTreeMap::new();
+    let mut alike: BTreeMap<(&'static str, Option<String>, i64), Vec<String>> = BTreeMap::new();
     for e in ended {
-        groups.entry((e.state, e.reason, e.at)).or_default().push(e.id);
+        alike.entry((e.state, e.reason, e.at)).or_default().push(e.id);
     }
-    for ((state, reason, at), ids) in groups {
-        for ids in ids.chunks(CHUNK) {
+    for ((state, reason, at), ids) in alike {
+        for ids in groups(&ids) {
             Entity::update_many()
                 .set(entities::transactions::ActiveModel {
                     state: ActiveValue::Set(state.to_owned()),

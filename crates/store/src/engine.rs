@@ -15,7 +15,8 @@ use sea_orm::{
 };
 
 use crate::{
-    ChangeSet, Directory, StoreError, blobs::Blobs, directory, find::Scope, rows, writer::Writer,
+    ChangeSet, Directory, StoreError, blobs::Blobs, checkpoint, directory, find::Scope, rows,
+    writer::Writer,
 };
 
 /// Where the store keeps what.
@@ -52,11 +53,13 @@ impl Store {
 
     async fn on(write: DatabaseConnection, config: &StoreConfig) -> Result<Self, StoreError> {
         let read = connect(&config.url, READERS).await?;
-        let directory = directory::load(&read).await?;
+        let directory = Arc::new(ArcSwap::from_pointee(directory::load(&read).await?));
+        let log = connect(&config.url, 1).await?;
+        tokio::spawn(checkpoint::run(log, Arc::downgrade(&directory)));
         Ok(Self {
             writer: Writer::start(write),
             blobs: Blobs::new(config.blobs.clone())?,
-            directory: Arc::new(ArcSwap::from_pointee(directory)),
+            directory,
             read,
         })
     }
@@ -66,6 +69,9 @@ impl Store {
     /// # Errors
     /// The set is written whole or not at all.
     pub async fn commit(&self, set: ChangeSet) -> Result<(), StoreError> {
+        if set.is_empty() {
+            return Ok(());
+        }
         let directory = set.touches_directory();
         self.writer.set(set).await?;
         if directory {
@@ -210,13 +216,14 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
         .map_sqlx_sqlite_opts(|options| {
             // A commit is on the disk before anybody hears of it: WAL with FULL syncs the log
             // at every commit. The page cache is kept small, the operating system has its own.
+            // The log is carried into the database by a task of its own, so that no commit waits.
             options
                 .create_if_missing(true)
                 .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
                 .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Full)
                 .busy_timeout(std::time::Duration::from_secs(10))
                 .pragma("cache_size", "-4000")
-                .pragma("wal_autocheckpoint", "2000")
+                .pragma("wal_autocheckpoint", "0")
                 .statement_cache_capacity(512)
         });
     Ok(Database::connect(options).await?)

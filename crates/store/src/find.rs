@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, Query},
 };
 
-use crate::{Store, StoreError, entities as e, rows};
+use crate::{Store, StoreError, entities as e, find_work::WAITING, rows};
 
 /// One page of a list, newest first.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,13 @@ macro_rules! scoped {
     ($self:ident, $table:ident) => {
         e::$table::Entity::find().filter(e::$table::Column::TenantId.eq($self.tenant))
     };
+}
+
+/// The keys, the last one repeated up to a power of two: few shapes of a statement, so that the
+/// database has it prepared.
+fn padded(keys: &[String]) -> Vec<String> {
+    let last = keys.last().into_iter().cycle();
+    keys.iter().chain(last).take(keys.len().next_power_of_two()).cloned().collect()
 }
 
 fn paged<E: EntityTrait>(select: Select<E>, id: E::Column, page: &Page) -> Select<E> {
@@ -123,6 +130,28 @@ impl Scope<'_> {
             .await?)
     }
 
+    /// In which conversations messages with these Message-IDs lie, as pairs of both.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn conversations_of(
+        &self,
+        message_ids: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        use e::messages::Column as C;
+        if message_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, messages)
+            .select_only()
+            .columns([C::MessageId, C::ConversationId])
+            .filter(C::MessageId.is_in(padded(message_ids)))
+            .limit(1_000)
+            .into_tuple()
+            .all(&self.store.read)
+            .await?)
+    }
+
     /// Messages of a conversation, oldest first, up to `limit` before `before_seq`.
     ///
     /// # Errors
@@ -200,7 +229,7 @@ impl Scope<'_> {
             return Ok(Vec::new());
         }
         Ok(scoped!(self, conversations)
-            .filter(e::conversations::Column::Id.is_in(ids.iter().cloned()))
+            .filter(e::conversations::Column::Id.is_in(padded(ids)))
             .all(&self.store.read)
             .await?)
     }
@@ -295,7 +324,7 @@ impl Scope<'_> {
             return Ok(Vec::new());
         }
         Ok(scoped!(self, participants)
-            .filter(e::participants::Column::ConversationId.is_in(conversations.iter().cloned()))
+            .filter(e::participants::Column::ConversationId.is_in(padded(conversations)))
             .all(&self.store.read)
             .await?)
     }
@@ -447,6 +476,7 @@ impl Scope<'_> {
     pub async fn open_questions(&self, member_id: &str) -> Result<Vec<rows::Delivery>, StoreError> {
         Ok(scoped!(self, deliveries)
             .filter(e::deliveries::Column::MemberId.eq(member_id))
+            .filter(Expr::cust(WAITING))
             .filter(e::deliveries::Column::State.is_in(["awaiting_decision", "retrying"]))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
             .limit(500)
@@ -461,11 +491,7 @@ impl Scope<'_> {
     pub async fn waiting_in(&self, conversation: &str) -> Result<Vec<rows::Delivery>, StoreError> {
         Ok(scoped!(self, deliveries)
             .filter(e::deliveries::Column::ConversationId.eq(conversation))
-            .filter(e::deliveries::Column::State.is_in([
-                "awaiting_decision",
-                "retrying",
-                "checking",
-            ]))
+            .filter(Expr::cust(WAITING))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
             .limit(500)
             .all(&self.store.read)

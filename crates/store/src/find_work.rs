@@ -2,11 +2,47 @@
 //! secrets that are looked up before it is known whose they are.
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, ExprTrait, Query},
+    ColumnTrait, Condition, EntityTrait, FromQueryResult, Order, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::Expr,
 };
 
 use crate::{Store, StoreError, entities as e, rows};
+
+/// What the indexes on waiting deliveries hold, word for word as they say it: only so does the
+/// database see that they serve a query.
+pub(crate) const WAITING: &str = "state IN ('awaiting_decision', 'retrying', 'checking')";
+
+/// A mail in the outbound queue, as far as its order is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+pub struct UnsentMail {
+    /// Its own id.
+    pub id: String,
+    /// Whose mail.
+    pub tenant_id: String,
+    /// To whom.
+    pub rcpt: String,
+    /// `message`, `notice` or `forward`.
+    pub kind: String,
+    /// Position among all mails.
+    pub seq: i64,
+    /// Not before this time, in milliseconds.
+    pub next_at: i64,
+}
+
+impl UnsentMail {
+    /// The same of a row, unless it has left.
+    #[must_use]
+    pub fn of(row: &rows::Outbound) -> Option<Self> {
+        Some(Self {
+            next_at: row.next_at?,
+            id: row.id.clone(),
+            tenant_id: row.tenant_id.clone(),
+            rcpt: row.rcpt.clone(),
+            kind: row.kind.clone(),
+            seq: row.seq,
+        })
+    }
+}
 
 impl Store {
     /// Transactions that were accepted and have not ended, oldest first.
@@ -75,6 +111,7 @@ impl Store {
         use e::deliveries::Column as C;
         Ok(e::deliveries::Entity::find()
             .filter(C::Address.eq(address))
+            .filter(Expr::cust(WAITING))
             .filter(C::State.is_in(["checking", "retrying"]))
             .order_by(C::Seq, Order::Asc)
             .limit(1_000)
@@ -98,31 +135,40 @@ impl Store {
             .await?)
     }
 
-    /// Outbound mails whose time has come, oldest first: of each recipient only the first, so that
-    /// what was written first arrives first, also when it has to wait.
+    /// Mails that have not left yet, by id after a given one.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn outbound_due(
+    pub async fn unsent(
         &self,
-        now_ms: i64,
+        after: Option<&str>,
         limit: u64,
-    ) -> Result<Vec<rows::Outbound>, StoreError> {
+    ) -> Result<Vec<UnsentMail>, StoreError> {
         use e::outbound::Column as C;
-        let earlier = Query::select()
-            .expr(Expr::cust("1"))
-            .from_as(e::outbound::Entity, "before")
-            .and_where(Expr::cust("before.tenant_id = outbound.tenant_id"))
-            .and_where(Expr::cust("before.rcpt = outbound.rcpt"))
-            .and_where(Expr::cust("before.kind = outbound.kind"))
-            .and_where(Expr::cust("before.next_at IS NOT NULL"))
-            .and_where(Expr::cust("before.seq < outbound.seq"))
-            .to_owned();
-        Ok(e::outbound::Entity::find()
-            .filter(C::NextAt.lte(now_ms))
-            .filter(Expr::exists(earlier).not())
-            .order_by(C::Seq, Order::Asc)
+        let mut select = e::outbound::Entity::find()
+            .select_only()
+            .columns([C::Id, C::TenantId, C::Rcpt, C::Kind, C::Seq, C::NextAt])
+            .filter(C::NextAt.is_not_null());
+        if let Some(after) = after {
+            select = select.filter(C::Id.gt(after));
+        }
+        Ok(select
+            .order_by(C::Id, Order::Asc)
             .limit(limit)
+            .into_model::<UnsentMail>()
+            .all(&self.read)
+            .await?)
+    }
+
+    /// Outbound mails by id, in order of writing.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbound_by_id(&self, ids: &[String]) -> Result<Vec<rows::Outbound>, StoreError> {
+        use e::outbound::Column as C;
+        Ok(e::outbound::Entity::find()
+            .filter(C::Id.is_in(ids.iter().cloned()))
+            .order_by(C::Seq, Order::Asc)
             .all(&self.read)
             .await?)
     }

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod change;
+mod checkpoint;
 mod directory;
 mod engine;
 mod entities;
@@ -19,6 +20,7 @@ pub use change::{ChangeSet, Ended};
 pub use directory::{Directory, TenantView};
 pub use engine::{Store, StoreConfig};
 pub use find::{Page, Scope};
+pub use find_work::UnsentMail;
 pub use people::{ApplyContact, ApplyMember, ApplyTenant};
 
 /// What can go wrong in the store.

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use minidom::Element;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf, time::timeout};
 
 use super::{
     Echoes, Lost,
@@ -19,8 +16,8 @@ use crate::ns;
 const BUFFER_KEPT: usize = 64 * 1024;
 
 /// Reads stanzas from one connection.
-pub(crate) struct Reader<S> {
-    pub(crate) socket: S,
+pub(crate) struct Reader {
+    pub(crate) socket: OwnedReadHalf,
     pub(crate) parser: StanzaParser,
     pub(crate) buffer: BytesMut,
     pub(crate) echoes: Arc<Echoes>,
@@ -35,7 +32,7 @@ pub(crate) enum Read {
     TooBig(Element),
 }
 
-impl<S: AsyncRead + Unpin> Reader<S> {
+impl Reader {
     /// The next stanza.
     pub(crate) async fn next(&mut self) -> Result<Read, Lost> {
         loop {
@@ -67,7 +64,18 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 timeout(self.idle.mul_f32(0.5), last).await.map_err(|_| Lost::Silent)?
             }
         }?;
+        self.acknowledge();
         if read == 0 { Err(Lost::Closed) } else { Ok(()) }
+    }
+
+    /// Acknowledges at once what was read. Servers hold a stanza back until the one before it is
+    /// acknowledged (Nagle's algorithm, on in Prosody as it comes), and we would wait 40 ms with
+    /// that for something to send.
+    fn acknowledge(&self) {
+        // The kernel forgets it after a while, so it is said each time; where it cannot be said
+        // all is as it was.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::net::sockopt::set_tcp_quickack(self.socket.as_ref(), true);
     }
 
     /// Reads on for a moment after an error was written: a socket that is closed with unread
