@@ -17,7 +17,7 @@ use isthmus_mail::{
     smtp::{Body, Host, ReceivedMail, Reply, ReversePath, Session, received_header},
 };
 use isthmus_queue::RateLimits;
-use isthmus_store::{ChangeSet, Directory, INLINE_MAX, StoreError, TenantView, rows};
+use isthmus_store::{ChangeSet, Directory, StoreError, TenantView, rows};
 
 use crate::{Gateway, accept::NewTransaction};
 
@@ -159,7 +159,7 @@ impl Door {
     }
 
     async fn take(&self, session: &Session, mail: ReceivedMail) -> Result<String, Reply> {
-        let (raw, kept) = self.open(&mail).await?;
+        let (raw, _room) = self.open(&mail).await?;
         let checked = mime::check(&raw);
         let peek =
             checked.map_err(|r| Reply::perm(r.enhanced(), &r.to_string()).with_code(r.code()))?;
@@ -182,7 +182,7 @@ impl Door {
         let mut carried = None;
         for (tenant, rcpts) in &tenants {
             let (row, blob, whole) = self
-                .row(session, &mail, &peek, &proof, tenant, rcpts, &raw, &kept)
+                .row(session, &mail, &peek, &proof, tenant, rcpts, &raw)
                 .await
                 .map_err(failed)?;
             id.clone_from(&row.id);
@@ -202,19 +202,20 @@ impl Door {
         Ok(id)
     }
 
-    /// The mail in memory; one long mail at a time is read back from its file.
-    async fn open(&self, mail: &ReceivedMail) -> Result<(Bytes, Kept), Reply> {
+    /// The mail in memory; long mails are read back from their files one at a time, for as long
+    /// as the permit is held.
+    async fn open(
+        &self,
+        mail: &ReceivedMail,
+    ) -> Result<(Bytes, Option<tokio::sync::OwnedSemaphorePermit>), Reply> {
         let failed = |_| Reply::temp("4.3.0", "the mail could not be read back; please try again");
         match &mail.body {
-            Body::Memory(bytes) => Ok((bytes.clone(), Kept::Memory)),
+            Body::Memory(bytes) => Ok((bytes.clone(), None)),
             Body::File { path, .. } => {
-                let _room = Arc::clone(&self.large)
-                    .acquire_owned()
-                    .await
-                    .map_err(|e| failed(e.to_string()))?;
-                let path = path.to_path_buf();
-                let raw = tokio::fs::read(&path).await.map_err(|e| failed(e.to_string()))?;
-                Ok((raw.into(), Kept::File { path, _room }))
+                let room = Arc::clone(&self.large).acquire_owned().await;
+                let room = room.map_err(|e| failed(e.to_string()))?;
+                let raw = tokio::fs::read(path).await.map_err(|e| failed(e.to_string()))?;
+                Ok((raw.into(), Some(room)))
             }
         }
     }
@@ -229,7 +230,6 @@ impl Door {
         tenant: &TenantView,
         rcpts: &[Email],
         raw: &Bytes,
-        kept: &Kept,
     ) -> Result<(rows::Transaction, rows::Blob, Option<Bytes>), StoreError> {
         let tenant_id = &tenant.tenant.id;
         let now = self.gateway.now();
@@ -244,23 +244,10 @@ impl Door {
             &date,
         );
         let size = raw.len() as u64 + header.len() as u64;
-        let (blob, whole) = match kept {
-            Kept::Memory => {
-                let mut whole = Vec::with_capacity(header.len() + raw.len());
-                whole.extend_from_slice(header.as_bytes());
-                whole.extend_from_slice(raw);
-                let whole = Bytes::from(whole);
-                let small = whole.len() <= INLINE_MAX;
-                let blob = self.gateway.store.keep_blob(tenant_id, whole.clone()).await?;
-                (blob, small.then_some(whole))
-            }
-            // A long mail keeps the hash it came with; its Received line is in the log.
-            Kept::File { path, .. } => {
-                let blob =
-                    self.gateway.store.adopt_blob(tenant_id, path, &mail.sha256, raw.len() as u64);
-                (blob.await?, None)
-            }
-        };
+        let parts = [header.into(), raw.clone()];
+        let blob = self.gateway.store.keep_blob_of(tenant_id, parts).await?;
+        // The router takes it from here and need not look it up.
+        let whole = blob.data.as_ref().map(|data| Bytes::copy_from_slice(data));
         let params = MailIn {
             mail_from: mail.from.clone(),
             rcpts: rcpts.to_vec(),
@@ -281,16 +268,6 @@ impl Door {
         });
         Ok((row, blob, whole))
     }
-}
-
-/// Where the octets of a mail lie.
-enum Kept {
-    Memory,
-    File {
-        path: std::path::PathBuf,
-        /// Held as long as the octets are in memory.
-        _room: tokio::sync::OwnedSemaphorePermit,
-    },
 }
 
 /// The same mail for the same people from the same sender, however often it comes.

@@ -295,7 +295,7 @@ impl<'r> Batch<'r> {
                 person: person.key.clone(),
                 name: person.name.clone(),
                 member_id: person.member.as_ref().map(|m| m.id.clone()),
-                token: self.router.chance.token(),
+                token: self.router.chance.token_at(self.now),
                 last_medium: medium.as_str().to_owned(),
                 last_at: 0,
                 read_seq: 0,

@@ -130,6 +130,7 @@ impl Batch<'_> {
             raw: None,
             message_id: None,
             written_in: Medium::Im,
+            may_gather: by_email.is_none(),
         };
         self.send_out(&mut talk, outgoing).await
     }

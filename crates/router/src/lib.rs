@@ -8,6 +8,7 @@ mod codes;
 mod compose;
 mod decisions;
 mod forwarding;
+mod gather;
 mod history;
 mod live;
 mod mail_in;

@@ -151,6 +151,7 @@ impl Batch<'_> {
             raw: Some(mail.raw.clone()),
             message_id: incoming.parsed.message_id.clone(),
             written_in: Medium::Email,
+            may_gather: false,
         };
         let outcome = self.send_out(talk, outgoing).await?;
         if let Outcome::NoIm(person) = &outcome {
@@ -438,20 +439,12 @@ impl Batch<'_> {
             self.file_mail(tenant, transaction, mail, incoming, talk, filed).await?;
             return Ok(Outcome::Done);
         }
-        let last =
-            talk.participant(&to.key).filter(|p| p.last_at > 0).map(|p| p.last_medium.clone());
-        let has_im = self.im_address(tenant, to).is_some();
-        let via = match last.as_deref() {
-            Some("im") if has_im => Medium::Im,
-            _ if to.email().is_none() => Medium::Im,
-            _ => Medium::Email,
-        };
         let outgoing = Outgoing {
             tenant,
             transaction,
             author,
             to,
-            via,
+            via: self.last_medium(tenant, talk, to),
             subject: Some(incoming.parsed.subject.clone()),
             text: incoming.parsed.text.clone(),
             files: own_files(incoming),
@@ -460,8 +453,20 @@ impl Batch<'_> {
             raw: Some(mail.raw.clone()),
             message_id: incoming.parsed.message_id.clone(),
             written_in: Medium::Email,
+            may_gather: false,
         };
         self.send_out(talk, outgoing).await
+    }
+
+    /// The medium in which somebody wrote last; email if they never did.
+    fn last_medium(&self, tenant: &TenantView, talk: &Talk, to: &Person) -> Medium {
+        let last = talk.participant(&to.key).filter(|p| p.last_at > 0);
+        let has_im = self.im_address(tenant, to).is_some();
+        match last.map(|p| p.last_medium.as_str()) {
+            Some("im") if has_im => Medium::Im,
+            _ if to.email().is_none() => Medium::Im,
+            _ => Medium::Email,
+        }
     }
 
     /// A member let something through that was held back.
@@ -500,15 +505,38 @@ impl Batch<'_> {
         let Some(mut talk) = self.talk(&tenant.tenant.id, &owner.conversation_id).await? else {
             return Ok(Outcome::refused("this conversation does not exist any more"));
         };
-        // The held row becomes an ordinary one; what it says goes to the member who allowed it.
+        // The held row becomes an ordinary one, and goes on to whom it was written.
         let id = incoming.parsed.message_id.clone().unwrap_or_default();
         let rows = self.router.store.of(&tenant.tenant.id).messages_called(&[id]).await?;
-        if let Some(row) =
-            rows.into_iter().find(|m| m.conversation_id == talk.row.id && m.held.is_some())
-        {
-            self.plan.set.put_messages.push(rows::Message { held: None, ..row });
-        }
+        let row = rows.into_iter().find(|m| m.conversation_id == talk.row.id && m.held.is_some());
+        let (Some(row), Some(other)) = (row, talk.other(&owner.person).cloned()) else {
+            return Ok(Outcome::refused("what was held is not there any more"));
+        };
+        let message = rows::Message { held: None, ..row };
+        self.plan.set.put_messages.push(message.clone());
         talk.row.last_at = self.now.0;
+        let author = Person::by_email(tenant, &message.from_person, Some(&message.from_name));
+        let to = Person::by_email(tenant, &other.person, Some(&other.name));
+        let files = self.files_of(&tenant.tenant.id, std::slice::from_ref(&message)).await?;
+        let address = self.im_address(tenant, &to);
+        let out = Outgoing {
+            tenant,
+            transaction,
+            author: &author,
+            to: &to,
+            via: self.last_medium(tenant, &talk, &to),
+            subject: Some(message.subject.clone()),
+            text: message.text.clone(),
+            files: own_files(&incoming),
+            // Nobody here wrote it, so nobody is asked about it.
+            asker: None,
+            delivery_id: None,
+            raw: None,
+            message_id: None,
+            written_in: Medium::Email,
+            may_gather: false,
+        };
+        self.go_out(&mut talk, &out, &message, &files, address).await?;
         self.put_talk(talk);
         Ok(Outcome::Done)
     }

@@ -259,17 +259,32 @@ impl Batch<'_> {
         body: &str,
         in_reply_to: Option<&str>,
     ) -> Result<(), StoreError> {
+        let mail = self.notice(tenant, to, name, subject, body, in_reply_to)?;
+        let raw = mime::compose(&mail).map_err(unwritten)?;
+        self.queue_mail(tenant, "notice", None, to, &mail.message_id, mail.subject, raw).await
+    }
+
+    /// A mail from the bridge itself.
+    pub(crate) fn notice(
+        &self,
+        tenant: &TenantView,
+        to: &Email,
+        name: &str,
+        subject: &str,
+        body: &str,
+        in_reply_to: Option<&str>,
+    ) -> Result<mime::Outgoing, StoreError> {
         let bridge = &tenant.tenant.bridge_domain;
-        let Ok(from) = Email::parse(&format!("im@{bridge}")) else { return Ok(()) };
-        let message_id = format!("{}@{bridge}", MessageId::new(self.now, &self.router.chance));
-        let raw = mime::compose(&mime::Outgoing {
+        let from = Email::parse(&format!("im@{bridge}"))
+            .map_err(|e| StoreError::Rule(format!("the bridge has no address: {e}")))?;
+        Ok(mime::Outgoing {
             from: Mailbox::named(&format!("{} bridge", tenant.tenant.name), from),
             sender: None,
             reply_to: None,
             to: vec![Mailbox::named(name, to.clone())],
             cc: vec![],
             subject: subject.to_owned(),
-            message_id: message_id.clone(),
+            message_id: format!("{}@{bridge}", MessageId::new(self.now, &self.router.chance)),
             in_reply_to: in_reply_to.map(ToOwned::to_owned),
             references: in_reply_to.map(ToOwned::to_owned).into_iter().collect(),
             date: self.now,
@@ -279,7 +294,10 @@ impl Batch<'_> {
             auto_submitted: Some(mime::AutoSubmitted::AutoReplied),
             loop_mark: self.router.config.installation.clone(),
         })
-        .map_err(|e| StoreError::Rule(format!("the notice could not be written: {e}")))?;
-        self.queue_mail(tenant, "notice", None, to, &message_id, subject.to_owned(), raw).await
     }
+}
+
+/// A mail of ours that breaks the rules of mails.
+pub(crate) fn unwritten(error: mime::ComposeError) -> StoreError {
+    StoreError::Rule(format!("the notice could not be written: {error}"))
 }

@@ -43,6 +43,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) message_id: Option<String>,
     /// The medium in which the author wrote.
     pub(crate) written_in: Medium,
+    /// A chat line: others that follow it soon go into the same mail.
+    pub(crate) may_gather: bool,
 }
 
 impl Batch<'_> {
@@ -77,6 +79,7 @@ impl Batch<'_> {
             raw: None,
             message_id: None,
             written_in: request.via,
+            may_gather: false,
         };
         self.send_out(&mut talk, outgoing).await
     }
@@ -186,11 +189,28 @@ impl Batch<'_> {
         let files = self.file_rows(tenant_id, &message.id, Millis(out.transaction.at), &out.files);
         // First the message, so that a question about it can show what it says.
         self.add_message(talk, message.clone(), files.clone());
+        self.go_out(talk, &out, &message, &files, address).await?;
+        // What was shown to whom has moved since.
+        self.put_talk(talk.clone());
+        Ok(Outcome::Done)
+    }
+
+    /// Puts a message of a conversation on its way, by the medium that was asked for.
+    pub(crate) async fn go_out(
+        &mut self,
+        talk: &mut Talk,
+        out: &Outgoing<'_>,
+        message: &rows::Message,
+        files: &[rows::Attachment],
+        address: Option<String>,
+    ) -> Result<(), StoreError> {
         match (out.via, address) {
             (Medium::Im, Some(address)) => {
-                self.go_by_im(talk, &out, &message, &files, &address).await?;
+                self.go_by_im(talk, out, message, files, &address).await?;
             }
+            _ if out.may_gather => self.gather(talk, out, message).await?,
             _ => {
+                self.gathered_before(talk, &out.to.key).await?;
                 let mail = Mail {
                     tenant: out.tenant,
                     transaction: &out.transaction.id,
@@ -199,14 +219,13 @@ impl Batch<'_> {
                     to: out.to,
                     asker: out.asker,
                     delivery_id: out.delivery_id.clone(),
+                    waited: None,
                     subject: out.subject.clone(),
                 };
-                self.go_by_mail(talk, mail, std::slice::from_ref(&message), &files).await?;
+                self.go_by_mail(talk, mail, std::slice::from_ref(message), files).await?;
             }
         }
-        // What was shown to whom has moved since.
-        self.put_talk(talk.clone());
-        Ok(Outcome::Done)
+        Ok(())
     }
 
     /// Where somebody can be reached by IM: their verified address, or the one they wrote from.
@@ -279,18 +298,7 @@ impl Batch<'_> {
         let Some(mut talk) = self.talk(&first.tenant_id, &first.conversation_id).await? else {
             return Ok(());
         };
-        let mut messages = Vec::new();
-        for delivery in waited {
-            let planned =
-                self.plan.set.once_messages.iter().find(|m| m.id == delivery.message_id).cloned();
-            let message = match planned {
-                Some(message) => Some(message),
-                None => {
-                    self.router.store.of(&first.tenant_id).message(&delivery.message_id).await?
-                }
-            };
-            messages.extend(message);
-        }
+        let messages = self.messages_of(waited).await?;
         let Some(last) = messages.last() else { return Ok(()) };
         let files = self.files_of(&first.tenant_id, &messages).await?;
         let author = Person::by_email(tenant, &last.from_person, Some(&last.from_name));
@@ -304,11 +312,31 @@ impl Batch<'_> {
             to: &to,
             asker: first.member_id.as_deref().and_then(|id| tenant.member_by_id(id)),
             delivery_id: Some(delivery_id),
+            waited: None,
             subject: None,
         };
         self.go_by_mail(&mut talk, mail, &messages, &files).await?;
         self.put_talk(talk);
         Ok(())
+    }
+
+    /// The messages that these deliveries are of, in their order.
+    pub(crate) async fn messages_of(
+        &self,
+        deliveries: &[rows::Delivery],
+    ) -> Result<Vec<rows::Message>, StoreError> {
+        let mut messages = Vec::new();
+        for delivery in deliveries {
+            let planned = self.plan.set.once_messages.iter().find(|m| m.id == delivery.message_id);
+            match planned {
+                Some(message) => messages.push(message.clone()),
+                None => {
+                    let scope = self.router.store.of(&delivery.tenant_id);
+                    messages.extend(scope.message(&delivery.message_id).await?);
+                }
+            }
+        }
+        Ok(messages)
     }
 
     /// Writes a mail that carries these messages, and its delivery.
@@ -324,32 +352,10 @@ impl Batch<'_> {
         };
         let tenant = &mail.tenant.tenant;
         let message_id = format!("{}@{}", last.id, tenant.bridge_domain);
-        let id = mail.delivery_id.clone().unwrap_or_else(|| {
-            isthmus_domain::ids::DeliveryId::new(self.now, &self.router.chance).into()
-        });
-        let mut delivery = rows::Delivery {
-            id,
-            tenant_id: tenant.id.clone(),
-            transaction_id: mail.transaction.to_owned(),
-            conversation_id: talk.row.id.clone(),
-            message_id: last.id.clone(),
-            seq: last.seq,
-            medium: "email".into(),
-            person: mail.to.key.clone(),
-            address: mail.to.key.clone(),
-            member_id: mail.asker.map(|m| m.id.clone()),
-            source: mail.source.to_owned(),
-            wire_id: message_id.clone(),
-            body: "{}".into(),
-            state: String::new(),
-            data: String::new(),
-            history: "[]".into(),
-            question: None,
-            due_at: None,
-            version: 1,
-            created_at: self.now.0,
+        let mut delivery = match mail.waited.clone() {
+            Some(row) => rows::Delivery { version: row.version + 1, ..row },
+            None => self.mail_delivery(talk, &mail, last, &message_id),
         };
-        write_state(&mut delivery, &State::Accepted, self.now);
         let blocked = match mail.to.email() {
             None => Some("no email address is known for the recipient".to_owned()),
             Some(_) => self.why_not(mail.tenant, &mail.to.key).await?,
@@ -385,6 +391,43 @@ impl Batch<'_> {
             p.history_seq = p.history_seq.max(last.seq);
         }
         Ok(delivery)
+    }
+
+    /// The delivery of a mail that is about to be written.
+    fn mail_delivery(
+        &self,
+        talk: &Talk,
+        mail: &Mail<'_>,
+        last: &rows::Message,
+        message_id: &str,
+    ) -> rows::Delivery {
+        let id = mail.delivery_id.clone().unwrap_or_else(|| {
+            isthmus_domain::ids::DeliveryId::new(self.now, &self.router.chance).into()
+        });
+        let mut delivery = rows::Delivery {
+            id,
+            tenant_id: mail.tenant.tenant.id.clone(),
+            transaction_id: mail.transaction.to_owned(),
+            conversation_id: talk.row.id.clone(),
+            message_id: last.id.clone(),
+            seq: last.seq,
+            medium: "email".into(),
+            person: mail.to.key.clone(),
+            address: mail.to.key.clone(),
+            member_id: mail.asker.map(|m| m.id.clone()),
+            source: mail.source.to_owned(),
+            wire_id: message_id.to_owned(),
+            body: "{}".into(),
+            state: String::new(),
+            data: String::new(),
+            history: "[]".into(),
+            question: None,
+            due_at: None,
+            version: 1,
+            created_at: self.now.0,
+        };
+        write_state(&mut delivery, &State::Accepted, self.now);
+        delivery
     }
 
     /// Why nothing may be mailed to an address now: it bounced, or the day's quota is used up.
@@ -605,5 +648,7 @@ pub(crate) struct Mail<'a> {
     pub(crate) to: &'a Person,
     pub(crate) asker: Option<&'a rows::Member>,
     pub(crate) delivery_id: Option<String>,
+    /// The delivery that waited and now goes out as this mail.
+    pub(crate) waited: Option<rows::Delivery>,
     pub(crate) subject: Option<String>,
 }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use isthmus_domain::{
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Router,
     batch::Batch,
+    gather,
     live::Live,
     outbound,
     plan::{Act, Plan},
@@ -36,10 +37,11 @@ use crate::{
     settle::Settle,
 };
 
-/// Transactions that share a commit.
-const BATCH: usize = 64;
-/// Signals that share a commit.
-const SIGNALS: usize = 128;
+/// Transactions, and as many signals, that share a commit: at least, at most.
+const SHARE: (usize, usize) = (16, 256);
+/// How long a turn of the loop should take. Whatever comes in has to wait for the turn that
+/// is under way, so a shorter one is fairer; a longer one spends less on each transaction.
+const TURN: Duration = Duration::from_millis(20);
 /// Tries until a transaction that cannot be run is set aside.
 pub(crate) const TRIES: i64 = 5;
 /// Messages handed to their senders again at one look.
@@ -85,7 +87,7 @@ impl Router {
         let mail_task =
             tokio::spawn(outbound::run(Arc::clone(&router), new_mail, mailed_tx, stop.clone()));
         let (handed_tx, handed_rx) = mpsc::channel(256);
-        let (ready_tx, ready_rx) = mpsc::channel(BATCH);
+        let (ready_tx, ready_rx) = mpsc::channel(64);
         let senders = Senders::new(&router, handed_tx);
         let large = Arc::new(tokio::sync::Semaphore::new(LARGE_AT_ONCE as usize));
         let mut work = Loop {
@@ -98,6 +100,7 @@ impl Router {
             ready: ready_tx,
             behind: HashMap::new(),
             swept: None,
+            share: 64,
         };
         work.resume().await;
         let task = tokio::spawn(work.run(signals, handed_rx, ready_rx, mailed_rx, stop));
@@ -121,6 +124,8 @@ pub(crate) struct Loop {
     pub(crate) behind: HashMap<Arc<str>, Vec<Hint>>,
     /// How far the start-up sweep has come.
     swept: Option<Millis>,
+    /// How much a turn takes on, by how long the last ones took.
+    share: usize,
 }
 
 /// What one turn of the loop works through, in one commit where nothing goes wrong.
@@ -163,7 +168,7 @@ impl Loop {
                 Some(report) = handed.recv() => self.on_report(&mut turn, report),
                 Some(signal) = signals.recv() => turn.settle.signals.push(signal),
                 Some(read) = ready.recv() => turn.large.push(read),
-                hints = queue.next_batch(BATCH) => turn.hints = hints,
+                hints = queue.next_batch(self.share) => turn.hints = hints,
             }
             // Whatever else waits by now shares the commit.
             while let Ok(results) = mails.try_recv() {
@@ -172,15 +177,23 @@ impl Loop {
             while let Ok(report) = handed.try_recv() {
                 self.on_report(&mut turn, report);
             }
-            while turn.settle.signals.len() < SIGNALS
+            while turn.settle.signals.len() < self.share
                 && let Ok(signal) = signals.try_recv()
             {
                 turn.settle.signals.push(signal);
             }
             if turn.hints.is_empty() {
-                turn.hints = queue.take(BATCH);
+                turn.hints = queue.take(self.share);
             }
+            let full = turn.hints.len().max(turn.settle.signals.len()) >= self.share;
+            let started = Instant::now();
             self.take(turn).await;
+            let took = started.elapsed();
+            if took > TURN {
+                self.share = (self.share - self.share / 4).max(SHARE.0);
+            } else if full && took < TURN / 2 {
+                self.share = (self.share + self.share / 4).min(SHARE.1);
+            }
         }
         // What mail servers have said is written down: else they get the same mail again.
         while let Some(results) = mails.recv().await {
@@ -525,6 +538,10 @@ impl Loop {
         failpoint::hit("router.before_settle");
         let router = Arc::clone(&self.router);
         let mut batch = Batch::new(&router, &self.seq);
+        let (lines, due): (Vec<_>, Vec<_>) = due.into_iter().partition(gather::is_gathering);
+        if let Err(error) = batch.gathered(lines).await {
+            tracing::error!(%error, "Chat lines could not be made a mail");
+        }
         for row in due {
             // A retry goes out if its recipient is there by now, or if nobody can tell.
             let happened = match (row.state.as_str(), self.reach_of(&batch, &row)) {

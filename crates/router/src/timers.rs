@@ -1,10 +1,14 @@
 //! What time and the networks bring: silence that has lasted, receipts, bounces, presence.
 
-use isthmus_domain::delivery::{Evidence, Happened, Reach};
+use isthmus_domain::{
+    address::Email,
+    delivery::{Evidence, Happened, Reach},
+};
+use isthmus_mail::mime;
 use isthmus_queue::Signal;
 use isthmus_store::{StoreError, rows};
 
-use crate::{batch::Batch, live::Live, outbound, steps::StepError};
+use crate::{batch::Batch, live::Live, notices::unwritten, outbound, steps::StepError};
 
 impl Batch<'_> {
     /// A step that nobody asked for: what is not possible any more is simply late.
@@ -84,16 +88,23 @@ impl Batch<'_> {
     async fn returned(&mut self, row: &rows::Outbound) -> Result<(), StoreError> {
         let directory = std::sync::Arc::clone(&self.directory);
         let Some(tenant) = directory.tenant(&row.tenant_id) else { return Ok(()) };
-        let Ok(sender) = isthmus_domain::address::Email::parse(&row.mail_from) else {
+        let (Ok(sender), Ok(recipient)) = (Email::parse(&row.mail_from), Email::parse(&row.rcpt))
+        else {
             return Ok(());
         };
+        let reply = row.last_reply.clone().unwrap_or_else(|| "nothing more".into());
         let subject = format!("Not delivered: {}", row.subject);
         let body = format!(
-            "Your mail to {} was not delivered. The server there says:\n\n{}\n",
-            row.rcpt,
-            row.last_reply.as_deref().unwrap_or("nothing more")
+            "Your mail to {} was not delivered. The server there says:\n\n{reply}\n",
+            row.rcpt
         );
-        self.notice_to(tenant, &sender, "", &subject, &body, None).await
+        let returned = self.octets(&row.tenant_id, &row.raw_hash).await?.unwrap_or_default();
+        let bridge = &tenant.tenant.bridge_domain;
+        let failure =
+            mime::DeliveryFailure { reporting_mta: bridge.clone(), recipient, reply, returned };
+        let mail = self.notice(tenant, &sender, "", &subject, &body, None)?;
+        let raw = mime::compose_failure(&mail, &failure).map_err(unwritten)?;
+        self.queue_mail(tenant, "notice", None, &sender, &mail.message_id, subject, raw).await
     }
 
     /// What relays said about mails.

@@ -33,39 +33,29 @@ impl Blobs {
         self.root.join(tenant).join(&hash[..2]).join(hash)
     }
 
-    /// The row for `data`; a large one is in its file, synced, when this returns.
-    pub(crate) async fn keep(&self, tenant: &str, data: Bytes) -> Result<rows::Blob, StoreError> {
-        let hash = blob_hash(&data);
-        let size = i64::try_from(data.len()).unwrap_or(i64::MAX);
-        if data.len() <= INLINE_MAX {
-            return Ok(rows::Blob {
-                tenant_id: tenant.into(),
-                hash,
-                size,
-                data: Some(data.to_vec()),
-            });
-        }
-        let path = self.path(tenant, &hash);
-        blocking(move || write_synced(&path, &data)).await?;
-        Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: None })
-    }
-
-    /// Takes over a file that was synced already; its hash was computed while it was written.
-    pub(crate) async fn adopt(
+    /// The row for the octets of all `parts` together; if they are many they are in their file,
+    /// synced, when this returns.
+    pub(crate) async fn keep(
         &self,
         tenant: &str,
-        file: &Path,
-        hash: &str,
-        size: u64,
+        parts: Vec<Bytes>,
     ) -> Result<rows::Blob, StoreError> {
-        let (from, to) = (file.to_owned(), self.path(tenant, hash));
-        blocking(move || adopt_synced(&from, &to)).await?;
-        Ok(rows::Blob {
-            tenant_id: tenant.into(),
-            hash: hash.into(),
-            size: i64::try_from(size).unwrap_or(i64::MAX),
-            data: None,
+        let length: usize = parts.iter().map(Bytes::len).sum();
+        let size = i64::try_from(length).unwrap_or(i64::MAX);
+        if length <= INLINE_MAX {
+            let data = parts.concat();
+            let hash = blob_hash(&data);
+            return Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: Some(data) });
+        }
+        let (blobs, owner) = (self.clone(), tenant.to_owned());
+        let hash = blocking(move || {
+            let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part));
+            let hash = hex::encode(hash.finalize());
+            write_synced(&blobs.path(&owner, &hash), &parts)?;
+            Ok(hash)
         })
+        .await?;
+        Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: None })
     }
 
     /// A file with the octets of a row; an inline one is written out.
@@ -73,7 +63,7 @@ impl Blobs {
         let path = self.path(&row.tenant_id, &row.hash);
         if let Some(data) = row.data {
             let to = path.clone();
-            blocking(move || write_synced(&to, &data)).await?;
+            blocking(move || write_synced(&to, &[data.into()])).await?;
         }
         Ok(path)
     }
@@ -104,7 +94,7 @@ fn parent(path: &Path) -> std::io::Result<&Path> {
     path.parent().ok_or_else(|| std::io::Error::other("a blob has no folder"))
 }
 
-fn write_synced(path: &Path, data: &[u8]) -> std::io::Result<()> {
+fn write_synced(path: &Path, parts: &[Bytes]) -> std::io::Result<()> {
     use std::io::Write;
     if path.exists() {
         return Ok(());
@@ -112,26 +102,10 @@ fn write_synced(path: &Path, data: &[u8]) -> std::io::Result<()> {
     let folder = parent(path)?;
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(data)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.as_file().sync_data()?;
     file.persist(path).map_err(|e| e.error)?;
-    std::fs::File::open(folder)?.sync_all()
-}
-
-fn adopt_synced(from: &Path, to: &Path) -> std::io::Result<()> {
-    if to.exists() {
-        return Ok(());
-    }
-    let folder = parent(to)?;
-    std::fs::create_dir_all(folder)?;
-    // A hard link leaves the original for a second tenant who got the same mail.
-    match std::fs::hard_link(from, to) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(_) => {
-            let data = std::fs::read(from)?;
-            return write_synced(to, &data);
-        }
-    }
     std::fs::File::open(folder)?.sync_all()
 }

@@ -5,7 +5,7 @@ use std::{sync::Weak, time::Duration};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
 /// Between two looks at the log.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(200);
 /// Pages (of 4 KiB) in the log from which on it is carried over.
 const ENOUGH: i32 = 1_000;
 /// Pages from which on writers wait until all of it is carried over and the log begins anew.

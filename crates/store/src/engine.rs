@@ -136,21 +136,19 @@ impl Store {
     /// # Errors
     /// When a large blob's file cannot be written.
     pub async fn keep_blob(&self, tenant: &str, data: Bytes) -> Result<rows::Blob, StoreError> {
-        self.blobs.keep(tenant, data).await
+        self.blobs.keep(tenant, vec![data]).await
     }
 
-    /// The row for a synced file with a known hash; the file itself may then be removed.
+    /// The row for the octets of both parts together.
     ///
     /// # Errors
-    /// When the file cannot be linked or copied.
-    pub async fn adopt_blob(
+    /// When a large blob's file cannot be written.
+    pub async fn keep_blob_of(
         &self,
         tenant: &str,
-        file: &Path,
-        hash: &str,
-        size: u64,
+        parts: [Bytes; 2],
     ) -> Result<rows::Blob, StoreError> {
-        self.blobs.adopt(tenant, file, hash, size).await
+        self.blobs.keep(tenant, parts.into()).await
     }
 
     pub(crate) fn blobs(&self) -> &Blobs {
@@ -202,6 +200,11 @@ impl Store {
     }
 }
 
+/// Page cache of a connection in KiB, as SQLite wants it. The writer touches pages all over its
+/// indexes; what is not in its cache it reads from the operating system again and again.
+const WRITER_CACHE: &str = "-24000";
+const READER_CACHE: &str = "-4000";
+
 async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
     if let Some(path) = url.strip_prefix("sqlite://")
         && let Some(folder) = Path::new(path).parent()
@@ -209,20 +212,21 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
         std::fs::create_dir_all(folder)?;
     }
     let mut options = ConnectOptions::new(url);
+    let cache = if connections == 1 { WRITER_CACHE } else { READER_CACHE };
     options
         .max_connections(connections)
         .min_connections(1)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|options| {
+        .map_sqlx_sqlite_opts(move |options| {
             // A commit is on the disk before anybody hears of it: WAL with FULL syncs the log
-            // at every commit. The page cache is kept small, the operating system has its own.
+            // at every commit.
             // The log is carried into the database by a task of its own, so that no commit waits.
             options
                 .create_if_missing(true)
                 .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
                 .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Full)
                 .busy_timeout(std::time::Duration::from_secs(10))
-                .pragma("cache_size", "-4000")
+                .pragma("cache_size", cache)
                 .pragma("wal_autocheckpoint", "0")
                 .statement_cache_capacity(512)
         });

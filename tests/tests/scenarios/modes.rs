@@ -81,5 +81,28 @@ async fn a_forwarded_mail_that_is_refused_is_returned_to_its_sender() {
     assert_eq!(code(&isthmus, "gone@mx.test").await, 250);
     let bounce = relay.expect_mail("carol@customer.test", SOON, |_| true).await;
     assert_eq!(bounce.from, "");
-    assert!(bounce.text().contains("gone@mx.test"), "{}", bounce.text());
+    let text = bounce.text();
+    assert!(text.contains("was not delivered"), "{text}");
+    // For the sender's own server: RFC 3464.
+    assert!(text.contains("report-type=\"delivery-status\""), "{text}");
+    assert!(text.contains("Final-Recipient: rfc822; gone@mx.test"), "{text}");
+    assert!(text.contains("Status: 5.1.1"), "{text}");
+    assert!(text.contains("Subject: To gone@mx.test"), "{text}");
+}
+
+/// A long mail lies in a file on its way; it is passed on as any other, with our trace on top.
+#[tokio::test]
+async fn a_long_mail_is_passed_on_whole_and_traced() {
+    let own = SmtpSink::start().await;
+    let isthmus = Isthmus::start(setup()).await;
+    let mx = format!("domains = [\"mx.test\"]\nmail_mode = \"mx\"\nforward_to = \"{}\"", own.url());
+    isthmus.apply(&tenant("mx", &mx)).await;
+    takes(&isthmus, "alice@mx.test").await;
+    let body = "One line of many.\r\n".repeat(40_000);
+    let mail = Mail::new("alice@mx.test", "Long", &body).from("carol@customer.test");
+    let sent = send_mail(isthmus.smtp(), &mail.from, &["alice@mx.test"], &mail.raw()).await;
+    assert_eq!(sent.code, 250);
+    let passed = own.expect_mails(1, SOON).await.remove(0);
+    assert!(passed.text().starts_with("Received: from "), "{:.200}", passed.text());
+    assert_eq!(passed.text().matches("One line of many.\r\n").count(), 40_000);
 }

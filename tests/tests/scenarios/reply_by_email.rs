@@ -109,3 +109,42 @@ async fn server_the_correspondent_answers_by_mail_and_the_member_reads_chat() {
     let im = bob.expect("Carol's answer", SOON, |e| body(e).starts_with("Thank you!")).await;
     assert_eq!(super::world::sender(&im), CAROL_CONTACT);
 }
+
+/// Lines sent within a short pause are one mail, not one for each.
+#[tokio::test]
+async fn server_chat_lines_in_a_row_are_one_mail() {
+    let world = World::start().await;
+    let mut carol = world.online("carol").await;
+    world.mail(&Mail::new(CAROL, "Lunch", "Where?")).await;
+    carol.expect_message(SOON).await;
+    for (id, line) in [("c-1", "At Luigi's."), ("c-2", "At one."), ("c-3", "See you!")] {
+        carol.send(ALICE_CONTACT, line, id).await;
+    }
+    let raw =
+        world.sink.expect_mail("alice@acme.test", SOON, |m| m.text().contains("See you!")).await;
+    let mail = ReadMail::read(&raw.raw).await;
+    let top = mail.text.split("\n> ").next().unwrap_or_default();
+    for line in ["At Luigi's.", "At one.", "See you!"] {
+        assert!(top.contains(line), "{}", mail.text);
+    }
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(world.count("alice@acme.test", "Re: Lunch"), 1);
+}
+
+/// What was typed before an `!email` leaves before it, in a mail of its own.
+#[tokio::test]
+async fn server_lines_before_an_email_command_go_first() {
+    let world = World::start().await;
+    let mut carol = world.online("carol").await;
+    world.mail(&Mail::new(CAROL, "Lunch", "Where?")).await;
+    carol.expect_message(SOON).await;
+    carol.send(ALICE_CONTACT, "A moment.", "c-1").await;
+    carol.send(ALICE_CONTACT, "!email\nAt Luigi's, at one.", "c-2").await;
+    let second =
+        world.sink.expect_mail("alice@acme.test", SOON, |m| m.text().contains("at one.")).await;
+    let top = ReadMail::read(&second.raw).await.text;
+    assert!(!top.split("\n> ").next().unwrap_or_default().contains("A moment."), "{top}");
+    let all: Vec<String> = world.sink.mails().iter().map(|m| m.text()).collect();
+    let place = |words: &str| all.iter().position(|m| m.contains(words));
+    assert!(place("A moment.") < place("at one."), "{all:?}");
+}

@@ -107,6 +107,10 @@ pub enum ComposeError {
 /// A control character in a header value is refused, never written.
 pub fn compose(mail: &Outgoing) -> Result<Vec<u8>, ComposeError> {
     validate(mail)?;
+    Ok(write(mail, body(mail)))
+}
+
+pub(super) fn write<'x>(mail: &'x Outgoing, body: MimePart<'x>) -> Vec<u8> {
     let mut builder = MessageBuilder::new()
         .from(address(&mail.from))
         .to(Address::new_list(mail.to.iter().map(address).collect()))
@@ -139,13 +143,13 @@ pub fn compose(mail: &Outgoing) -> Result<Vec<u8>, ComposeError> {
     builder = builder
         .header(LOOP_FIELD, Raw::new(mail.loop_mark.as_str()))
         .header("MIME-Version", Raw::new("1.0"))
-        .body(body(mail));
+        .body(body);
     let mut out = Vec::new();
     builder.serialize(&mut out);
-    Ok(out)
+    out
 }
 
-fn validate(mail: &Outgoing) -> Result<(), ComposeError> {
+pub(super) fn validate(mail: &Outgoing) -> Result<(), ComposeError> {
     let people = mail.to.iter().chain(&mail.cc).chain(&mail.sender).chain([&mail.from]);
     for name in people.filter_map(|m| m.name.as_deref()) {
         plain(name, "name of a person")?;
@@ -173,7 +177,7 @@ fn validate(mail: &Outgoing) -> Result<(), ComposeError> {
     }
 }
 
-fn plain(value: &str, what: &'static str) -> Result<(), ComposeError> {
+pub(super) fn plain(value: &str, what: &'static str) -> Result<(), ComposeError> {
     let bad = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if value.contains(bad) { Err(ComposeError::Control(what)) } else { Ok(()) }
 }
@@ -235,7 +239,7 @@ fn body(mail: &Outgoing) -> MimePart<'_> {
     multipart("multipart/mixed", mail, "m", parts)
 }
 
-fn leaf<'x>(media_type: &'static str, text: String) -> MimePart<'x> {
+pub(super) fn leaf<'x>(media_type: &'static str, text: String) -> MimePart<'x> {
     MimePart::new(
         ContentType::new(media_type).attribute("charset", "utf-8"),
         BodyPart::Text(text.into()),
@@ -265,23 +269,25 @@ fn base64_lines(data: &[u8]) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// A multipart whose boundary follows from the Message-ID; `=_` appears in no encoded content
-/// (RFC 2045 section 6.7).
 fn multipart<'x>(
     media_type: &'static str,
     mail: &Outgoing,
     level: &str,
     parts: Vec<MimePart<'x>>,
 ) -> MimePart<'x> {
+    MimePart::new(ContentType::new(media_type).attribute("boundary", boundary(mail, level)), parts)
+}
+
+/// Follows from the Message-ID; `=_` appears in no encoded content (RFC 2045 section 6.7).
+pub(super) fn boundary(mail: &Outgoing, level: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(mail.message_id.as_bytes());
     hash.update(level.as_bytes());
-    let boundary = format!("=_{level}_{}", hex::encode(&hash.finalize()[..15]));
-    MimePart::new(ContentType::new(media_type).attribute("boundary", boundary), parts)
+    format!("=_{level}_{}", hex::encode(&hash.finalize()[..15]))
 }
 
 /// CRLF line ends, no control characters.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut out = super::decode::tidy(text).replace('\n', "\r\n");
     if !out.ends_with("\r\n") {
         out.push_str("\r\n");

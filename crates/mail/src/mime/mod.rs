@@ -8,6 +8,7 @@ mod body;
 mod check;
 mod compose;
 mod decode;
+mod failure;
 mod filename;
 mod forward;
 mod html;
@@ -37,6 +38,7 @@ mod quote_tests;
 
 pub use check::{LOOP_FIELD, MAX_HOPS, Peek, check, with_crlf};
 pub use compose::{AutoSubmitted, ComposeError, OutAttachment, Outgoing, compose};
+pub use failure::{DeliveryFailure, compose_failure};
 pub use filename::{safe_file_name, safe_media_type};
 pub use html::{Sanitised, html_to_markdown, html_to_text, sanitise};
 pub use mbox::{ImLine, im_as_mail, write_mbox};

@@ -15,8 +15,8 @@ const PREFIX: &str = "incoming-";
 pub enum Body {
     /// At most `Limits::memory_body` octets.
     Memory(Bytes),
-    /// A longer mail in a file of its own that has been synced; dropping the path deletes it.
-    /// Who keeps the file moves it out of the spool directory and syncs the directory it lands in.
+    /// A longer mail in a file of its own, which is not synced: it is here until the mail is
+    /// accepted, and whoever accepts it keeps its octets elsewhere. Dropping the path deletes it.
     File {
         /// The file in the spool directory.
         path: TempPath,
@@ -137,7 +137,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// The whole mail and its SHA-256 in hex; a file is synced to disk first.
+    /// The whole mail and its SHA-256 in hex.
     pub(crate) async fn finish(self) -> std::io::Result<(Body, String)> {
         let buffer = self.buffer;
         let Some(mut spooled) = self.spooled else {
@@ -147,7 +147,6 @@ impl BodyWriter {
         blocking(move || {
             spooled.append(&buffer)?;
             spooled.file.flush()?;
-            spooled.file.as_file().sync_all()?;
             let hash = hex::encode(spooled.hash.finalize());
             Ok((Body::File { path: spooled.file.into_temp_path(), size: spooled.size }, hash))
         })
