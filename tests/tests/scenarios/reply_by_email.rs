@@ -1,6 +1,8 @@
 //! What is written in chat reaches people by mail, in their thread, and their answer comes back.
 
-use super::world::{A_WHILE, ALICE_CONTACT, BRIDGE, CAROL, CAROL_CONTACT, Mail, SOON, World, body};
+use super::world::{
+    A_WHILE, ALICE_CONTACT, BRIDGE, CAROL, CAROL_CONTACT, Mail, SOON, World, body, links, press,
+};
 use isthmus_tests::{ReadMail, XmppClient};
 
 /// Alice wrote to Carol, who answered in chat: the answer as Alice has it by mail.
@@ -62,7 +64,14 @@ async fn server_somebody_else_with_the_reply_address_is_held() {
     // In Alice's name, but with nothing to show for it.
     let forged = Mail::new(&token, "Forged", "Transfer the money.");
     assert_eq!(world.mail_from_a_stranger(&forged).await.code, 250);
-    world.sent("alice@acme.test", "waits for you").await;
+    let asked = world.sent("alice@acme.test", "A mail from mallory@evil.test waits for you").await;
+    world.sent("alice@acme.test", "A mail from alice@acme.test waits for you").await;
+    carol.expect_silence(A_WHILE).await;
+    // Alice knows Mallory after all and lets the mail through.
+    press(&links(&asked.text, "/d/").remove(0), "").await;
+    let let_through = carol.expect_message(SOON).await;
+    assert!(body(&let_through).starts_with("Transfer the money."), "{let_through}");
+    assert_eq!(super::world::sender(&let_through), r"mallory\40evil.test@bridge.acme.test");
     carol.expect_silence(A_WHILE).await;
     // The legitimate twin.
     world.mail(&Mail::new(&token, "Re: Broken pump", "The big one.")).await;
