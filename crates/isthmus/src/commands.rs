@@ -271,7 +271,9 @@ pub(crate) async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
     match server {
         Server::Prosody => {
             say(&format!(
-                "component_ports = {{ {port} }}\ncomponent_interfaces = {{ \"127.0.0.1\" }}\n"
+                "component_ports = {{ {port} }}\ncomponent_interfaces = {{ \"127.0.0.1\" }}\n\
+                 -- Stanzas go out at once instead of waiting for an acknowledgement.\n\
+                 network_settings = {{ nagle = false }}\n"
             ));
             for (domain, secret) in domains {
                 say(&format!(

@@ -8,7 +8,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Hints kept for one tenant. What does not fit is found in the database later.
+/// Hints kept for one tenant. What does not fit is found in the database later, and what comes
+/// after it too: nothing overtakes it.
 const LANE: usize = 20_000;
 
 /// A transaction waits to be run.
@@ -35,6 +36,38 @@ struct Lanes {
     turn: VecDeque<Arc<str>>,
     /// Waiting or being worked on: a second hint for the same transaction is dropped.
     known: HashSet<String>,
+    /// Tenants of whom hints were dropped because their lane was full, with how many: until a
+    /// sweep has found all of them only the sweep adds to their lanes.
+    dropped: HashMap<Arc<str>, u64>,
+}
+
+impl Lanes {
+    fn add(&mut self, hint: Hint) -> bool {
+        let lane = self.lanes.entry(Arc::clone(&hint.tenant)).or_default();
+        if lane.len() >= LANE {
+            return false;
+        }
+        if lane.is_empty() {
+            self.turn.push_back(Arc::clone(&hint.tenant));
+        }
+        self.known.insert(hint.transaction.clone());
+        lane.push_back(hint);
+        true
+    }
+}
+
+/// A look through the database for what no hint tells of.
+#[derive(Debug)]
+pub struct Sweep {
+    dropped: HashMap<Arc<str>, u64>,
+}
+
+impl Sweep {
+    /// Whether hints of this tenant were dropped: then even the newest transaction has none.
+    #[must_use]
+    pub fn is_behind(&self, tenant: &str) -> bool {
+        self.dropped.contains_key(tenant)
+    }
 }
 
 /// The embedded queue.
@@ -61,21 +94,48 @@ impl Queue {
     pub fn push(&self, hint: Hint) {
         {
             let mut lanes = self.lock();
-            let Lanes { lanes: by_tenant, turn, known } = &mut *lanes;
-            if known.contains(&hint.transaction) {
+            if lanes.known.contains(&hint.transaction) {
                 return;
             }
-            let lane = by_tenant.entry(Arc::clone(&hint.tenant)).or_default();
-            if lane.len() >= LANE {
+            if let Some(dropped) = lanes.dropped.get_mut(&hint.tenant) {
+                *dropped += 1;
                 return;
             }
-            if lane.is_empty() {
-                turn.push_back(Arc::clone(&hint.tenant));
+            let tenant = Arc::clone(&hint.tenant);
+            if !lanes.add(hint) {
+                lanes.dropped.insert(tenant, 1);
+                return;
             }
-            known.insert(hint.transaction.clone());
-            lane.push_back(hint);
         }
         self.filled.notify_one();
+    }
+
+    /// Begins a sweep. Push with [`Self::push_found`] what it finds, in order, and end it.
+    #[must_use]
+    pub fn sweep(&self) -> Sweep {
+        Sweep { dropped: self.lock().dropped.clone() }
+    }
+
+    /// Adds what a sweep found, unless it is known or there is no room.
+    pub fn push_found(&self, hint: Hint) {
+        {
+            let mut lanes = self.lock();
+            if lanes.known.contains(&hint.transaction) {
+                return;
+            }
+            let tenant = Arc::clone(&hint.tenant);
+            if !lanes.add(hint) {
+                *lanes.dropped.entry(tenant).or_default() += 1;
+                return;
+            }
+        }
+        self.filled.notify_one();
+    }
+
+    /// Ends a sweep that has seen everything: whose hints were all found may be pushed again.
+    pub fn swept(&self, sweep: &Sweep) {
+        let mut lanes = self.lock();
+        lanes.dropped.retain(|tenant, now| sweep.dropped.get(tenant) != Some(now));
     }
 
     /// The next hints, at least one and at most `max`, one tenant after the other; in the order
@@ -147,6 +207,33 @@ mod tests {
         queue.push(hint("quiet", "q1"));
         let first: Vec<_> = queue.next_batch(5).await.into_iter().map(|h| h.transaction).collect();
         assert_eq!(first, ["l0", "q0", "l1", "q1", "l2"]);
+    }
+
+    /// What did not fit comes before what was pushed later, once there is room for both.
+    #[test]
+    fn nothing_overtakes_what_was_dropped() {
+        let queue = Queue::default();
+        for i in 0..=LANE {
+            queue.push(hint("t", &format!("{i:06}")));
+        }
+        assert_eq!(queue.len(), LANE);
+        let first = queue.take(10);
+        queue.push(hint("t", "new"));
+        queue.push(hint("other", "fits"));
+        assert_eq!(queue.len(), LANE - 10 + 1, "the new one waits for the sweep");
+        // The sweep finds it all in the database, in order.
+        let sweep = queue.sweep();
+        assert!(sweep.is_behind("t") && !sweep.is_behind("other"));
+        for i in 10..=LANE {
+            queue.push_found(hint("t", &format!("{i:06}")));
+        }
+        queue.push_found(hint("t", "new"));
+        queue.swept(&sweep);
+        queue.push(hint("t", "newer"));
+        let rest: Vec<_> = queue.take(LANE * 2).into_iter().map(|h| h.transaction).collect();
+        let mine: Vec<_> = rest.iter().filter(|t| *t != "fits").collect();
+        assert_eq!(first.len() + mine.len(), LANE + 3);
+        assert_eq!(mine[mine.len() - 3..], [&format!("{LANE:06}"), "new", "newer"]);
     }
 
     #[tokio::test]

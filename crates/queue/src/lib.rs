@@ -5,5 +5,5 @@ mod lanes;
 mod limits;
 
 pub use bus::{Bus, Happening, Signal, Signals};
-pub use lanes::{Hint, Queue};
+pub use lanes::{Hint, Queue, Sweep};
 pub use limits::RateLimits;

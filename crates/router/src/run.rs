@@ -307,6 +307,7 @@ impl Loop {
     /// Finds transactions that no hint tells of.
     async fn sweep(&mut self, all: bool) {
         let now = self.router.clock.now();
+        let sweep = self.router.queue.sweep();
         let mut after: Option<String> = None;
         loop {
             let found = match self.router.store.open_transactions(after.as_deref(), 500).await {
@@ -319,9 +320,10 @@ impl Loop {
             let Some(last) = found.last() else { break };
             after = Some(last.id.clone());
             for row in found {
-                // A fresh one has its own hint on the way.
-                if all || now.since_ms(Millis(row.at)) > 5_000 {
-                    self.router.queue.push(Hint {
+                // A fresh one has its own hint on the way, if there was room for that.
+                let fresh = now.since_ms(Millis(row.at)) <= 5_000;
+                if all || !fresh || sweep.is_behind(&row.tenant_id) {
+                    self.router.queue.push_found(Hint {
                         tenant: row.tenant_id.as_str().into(),
                         transaction: row.id.clone(),
                         carried: Some(Arc::new(row)),
@@ -329,6 +331,7 @@ impl Loop {
                 }
             }
         }
+        self.router.queue.swept(&sweep);
         self.swept = Some(now);
     }
 
