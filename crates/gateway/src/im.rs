@@ -123,14 +123,16 @@ async fn signal(gateway: &Arc<Gateway>, event: Event, messages: &mut Vec<(InMess
                 .send(Signal::Presence { bridge_domain, address: of.as_str().to_owned(), reach })
                 .await;
         }
-        Event::Session { bridge_domain, up } => {
-            tracing::info!(bridge.domain = %bridge_domain, up, "An IM session changed");
-            if up {
-                // Beside this task, which has to keep taking events for the sessions to move on.
-                let (gateway, domain) = (Arc::clone(gateway), bridge_domain.clone());
-                tokio::spawn(async move { rewatch(&gateway, &domain).await });
-                signals.send(Signal::Up { network: "xmpp".into(), bridge_domain }).await;
-            }
+        Event::SessionUp { bridge_domain } => {
+            tracing::info!(bridge.domain = %bridge_domain, "An IM session is up");
+            // Beside this task, which has to keep taking events for the sessions to move on.
+            let (gateway, domain) = (Arc::clone(gateway), bridge_domain.clone());
+            tokio::spawn(async move { rewatch(&gateway, &domain).await });
+            signals.send(Signal::Up { network: "xmpp".into(), bridge_domain }).await;
+        }
+        Event::SessionDown { bridge_domain, noted } => {
+            tracing::info!(bridge.domain = %bridge_domain, "An IM session ended");
+            signals.send(Signal::Down { network: "xmpp".into(), bridge_domain, noted }).await;
         }
         Event::Command { bridge_domain, from, to, text, id, answer } => {
             // A command is the text it stands for; what it says comes as a message.

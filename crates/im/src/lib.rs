@@ -161,12 +161,18 @@ pub enum Event {
         /// What it is now.
         presence: Presence,
     },
-    /// A bridge domain's session came up (`true`) or went down.
-    Session {
+    /// A bridge domain's session came up: messages can be sent.
+    SessionUp {
         /// Bridge domain.
         bridge_domain: String,
-        /// Whether messages can be sent.
-        up: bool,
+    },
+    /// A bridge domain's session ended. The next one begins only when this was taken note of, so
+    /// that what has to go again goes before what is new.
+    SessionDown {
+        /// Bridge domain.
+        bridge_domain: String,
+        /// Answered or dropped once that is done.
+        noted: tokio::sync::oneshot::Sender<()>,
     },
     /// An ad-hoc command was completed; it means the same as the text command.
     /// The answer is shown in the command's last form.

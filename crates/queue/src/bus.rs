@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use isthmus_domain::delivery::Reach;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// What an IM network noticed about something that the router sent.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Signal {
     /// The recipient's client confirmed a message.
     Receipt {
@@ -41,6 +41,15 @@ pub enum Signal {
         network: String,
         /// Which bridge domain.
         bridge_domain: String,
+    },
+    /// A bridge domain's session ended.
+    Down {
+        /// Which network.
+        network: String,
+        /// Which bridge domain.
+        bridge_domain: String,
+        /// Answered once nothing is on its way to that session any more.
+        noted: oneshot::Sender<()>,
     },
 }
 

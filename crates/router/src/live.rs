@@ -4,15 +4,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use isthmus_domain::clock::Millis;
 use isthmus_store::rows;
+
+/// A message that a server took so shortly before its session ended, and for which nothing came
+/// back, may have died with the server.
+const DOUBTFUL_MS: i64 = 10_000;
 
 /// One message that waits for evidence.
 struct Waiting {
     row: rows::Delivery,
     /// It lies with its sender.
     handed: bool,
-    /// The network has it; only from then on does silence mean anything.
-    written: bool,
+    /// When the network had it; only from then on does silence mean anything.
+    written_at: Option<Millis>,
 }
 
 #[derive(Default)]
@@ -41,34 +46,35 @@ impl Live {
             return;
         }
         self.unhanded.remove(&place(row));
-        let (handed, written) = match self.by_wire.remove(&row.wire_id) {
+        let (handed, written_at) = match self.by_wire.remove(&row.wire_id) {
             Some(old) => {
                 if let Some(due) = old.row.due_at {
                     self.due.remove(&(due, row.wire_id.clone()));
                 }
                 // A row that is sent again is a new attempt.
                 let same = old.row.data == row.data;
-                (old.handed && same, old.written && same)
+                (old.handed && same, old.written_at.filter(|_| same))
             }
-            None => (false, false),
+            None => (false, None),
         };
         if row.state == "sending" {
-            if let (true, Some(due)) = (written, row.due_at) {
+            if let (Some(_), Some(due)) = (written_at, row.due_at) {
                 self.due.insert((due, row.wire_id.clone()));
             }
-            if !handed && !written {
+            if !handed && written_at.is_none() {
                 self.unhanded.insert(place(row));
             }
-            self.by_wire.insert(row.wire_id.clone(), Waiting { row: row.clone(), handed, written });
+            let waiting = Waiting { row: row.clone(), handed, written_at };
+            self.by_wire.insert(row.wire_id.clone(), waiting);
         }
     }
 
     /// The network took it: from `due` on, silence counts.
-    pub(crate) fn written(&mut self, wire_id: &str, waited_ms: i64) {
+    pub(crate) fn written(&mut self, wire_id: &str, waited_ms: i64, now: Millis) {
         if let Some(waiting) = self.by_wire.get_mut(wire_id)
-            && !waiting.written
+            && waiting.written_at.is_none()
         {
-            waiting.written = true;
+            waiting.written_at = Some(now);
             if let Some(due) = &mut waiting.row.due_at {
                 *due += waited_ms;
                 self.due.insert((*due, wire_id.to_owned()));
@@ -117,7 +123,7 @@ impl Live {
     /// under the same id.
     pub(crate) fn given_back(&mut self, wire_id: &str) {
         if let Some(waiting) = self.by_wire.get_mut(wire_id) {
-            (waiting.handed, waiting.written) = (false, false);
+            (waiting.handed, waiting.written_at) = (false, None);
             self.unhanded.insert(place(&waiting.row));
             if let Some(due) = waiting.row.due_at {
                 self.due.remove(&(due, wire_id.to_owned()));
@@ -125,7 +131,79 @@ impl Live {
         }
     }
 
+    /// The session of a tenant on a network ended: what its server took last goes again, before
+    /// anything newer, since nobody knows whether the server could still pass it on.
+    pub(crate) fn session_ended(&mut self, tenant: &str, network: &str, now: Millis) {
+        let doubtful = |waiting: &Waiting| {
+            waiting.written_at.is_some_and(|at| now.since_ms(at) <= DOUBTFUL_MS)
+                && lane(&waiting.row) == (tenant.to_owned(), network.to_owned())
+        };
+        let again: Vec<String> = self
+            .by_wire
+            .iter()
+            .filter(|(_, waiting)| doubtful(waiting))
+            .map(|(wire, _)| wire.clone())
+            .collect();
+        for wire in again {
+            self.given_back(&wire);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_wire.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sending(seq: i64) -> rows::Delivery {
+        rows::Delivery {
+            id: format!("d{seq}"),
+            tenant_id: "t".into(),
+            transaction_id: String::new(),
+            conversation_id: "c".into(),
+            message_id: String::new(),
+            seq,
+            medium: "im".into(),
+            person: String::new(),
+            address: "xmpp:carol@chat.test".into(),
+            member_id: None,
+            source: "smtp".into(),
+            wire_id: format!("d{seq}"),
+            body: String::new(),
+            state: "sending".into(),
+            data: String::new(),
+            history: "[]".into(),
+            question: None,
+            due_at: Some(5_000),
+            version: 1,
+            created_at: 0,
+        }
+    }
+
+    fn order(live: &Live) -> Vec<i64> {
+        live.unhanded(10).iter().map(|row| row.seq).collect()
+    }
+
+    /// What the server had last goes again before what is new; what it had long ago does not.
+    #[test]
+    fn what_a_dying_server_had_last_goes_again_first() {
+        let mut live = Live::default();
+        for (seq, at) in [(1, 0), (2, 15_000), (3, 15_500)] {
+            live.note(&sending(seq));
+            live.handed(&format!("d{seq}"));
+            live.written(&format!("d{seq}"), 0, Millis(at));
+        }
+        // One has arrived meanwhile, and one that nobody has handed over yet is newer.
+        live.note(&rows::Delivery { state: "delivered".into(), ..sending(3) });
+        live.note(&sending(4));
+        live.session_ended("t", "web", Millis(16_000));
+        live.session_ended("other", "xmpp", Millis(16_000));
+        assert_eq!(order(&live), [4], "another session's end changes nothing");
+        live.session_ended("t", "xmpp", Millis(16_000));
+        assert_eq!(order(&live), [2, 4]);
+        assert!(live.has_older(&sending(4)) && !live.has_older(&sending(2)));
     }
 }

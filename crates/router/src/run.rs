@@ -167,7 +167,7 @@ impl Loop {
                 _ = tick.tick() => self.on_tick().await,
                 Some(results) = mails.recv() => turn.mailed(results),
                 Some(report) = handed.recv() => self.on_report(&mut turn, report),
-                Some(signal) = signals.recv() => turn.settle.signals.push(signal),
+                Some(signal) = signals.recv() => self.on_signal(&mut turn, signal),
                 Some(read) = ready.recv() => turn.large.push(read),
                 hints = queue.next_batch(self.share) => turn.hints = hints,
             }
@@ -181,7 +181,7 @@ impl Loop {
             while turn.settle.signals.len() < self.share
                 && let Ok(signal) = signals.try_recv()
             {
-                turn.settle.signals.push(signal);
+                self.on_signal(&mut turn, signal);
             }
             if turn.hints.is_empty() {
                 turn.hints = queue.take(self.share);
@@ -491,13 +491,25 @@ impl Loop {
         self.commit_or_log(plan).await;
     }
 
+    /// What a network noticed: what only concerns memory is done at once, the rest is settled.
+    fn on_signal(&mut self, turn: &mut Turn, signal: Signal) {
+        let Signal::Down { network, bridge_domain, noted } = signal else {
+            turn.settle.signals.push(signal);
+            return;
+        };
+        if let Some(tenant) = self.router.store.directory().by_bridge(&bridge_domain) {
+            self.live.session_ended(&tenant.tenant.id, &network, self.router.clock.now());
+        }
+        self.senders.recall((network, bridge_domain), noted);
+    }
+
     /// What a sender reports: what only concerns memory is noted, the rest is settled.
     fn on_report(&mut self, turn: &mut Turn, report: senders::Report) {
         let senders::Report { handed, lane, broken, mended } = report;
         for senders::Handed { wire_id, result, waited_ms } in handed {
             let happened = match result {
                 Ok(Sent::Written) => {
-                    self.live.written(&wire_id, waited_ms);
+                    self.live.written(&wire_id, waited_ms, self.router.clock.now());
                     continue;
                 }
                 Ok(Sent::Stored) => Happened::Evidence(isthmus_domain::delivery::Evidence::Stored),

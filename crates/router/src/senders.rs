@@ -54,8 +54,18 @@ pub(crate) struct Report {
 pub(crate) struct Senders {
     tools: Arc<Tools>,
     results: mpsc::Sender<Report>,
-    lanes: HashMap<Lane, mpsc::Sender<(rows::Delivery, Millis)>>,
+    lanes: HashMap<Lane, mpsc::Sender<Item>>,
     broken: HashSet<Lane>,
+    /// Who waits until a lane has given back all that it had.
+    recalled: HashMap<Lane, Vec<oneshot::Sender<()>>>,
+}
+
+/// What a sender is handed.
+enum Item {
+    /// A message, and when it was handed over.
+    Message(Box<rows::Delivery>, Millis),
+    /// The session has ended: what is still here goes back.
+    Recall,
 }
 
 struct Tools {
@@ -75,7 +85,13 @@ impl Senders {
             clock: Arc::clone(&router.clock),
             config: router.config.clone(),
         });
-        Self { tools, results, lanes: HashMap::new(), broken: HashSet::new() }
+        Self {
+            tools,
+            results,
+            lanes: HashMap::new(),
+            broken: HashSet::new(),
+            recalled: HashMap::new(),
+        }
     }
 
     /// Hands a message to its sender; `false` if that one cannot take it now.
@@ -92,13 +108,29 @@ impl Senders {
             tokio::spawn(run(net, Arc::clone(&self.tools), name, rx, self.results.clone()));
             tx
         });
-        lane.try_send((row, self.tools.clock.now())).is_ok()
+        lane.try_send(Item::Message(Box::new(row), self.tools.clock.now())).is_ok()
+    }
+
+    /// The session of a lane ended: nothing is handed over until all was given back, which
+    /// `done` is told.
+    pub(crate) fn recall(&mut self, lane: Lane, done: oneshot::Sender<()>) {
+        let Some(sender) = self.lanes.get(&lane) else {
+            let _ = done.send(());
+            return;
+        };
+        // Where there is no room the sender finds out by itself that there is no session.
+        let _ = sender.try_send(Item::Recall);
+        self.broken.insert(lane.clone());
+        self.recalled.entry(lane).or_default().push(done);
     }
 
     /// Takes note of whether a lane can be used.
     pub(crate) fn note(&mut self, lane: Lane, broken: Option<oneshot::Sender<()>>, mended: bool) {
         if mended {
             self.broken.remove(&lane);
+            for done in self.recalled.remove(&lane).unwrap_or_default() {
+                let _ = done.send(());
+            }
         }
         if let Some(waits) = broken {
             self.broken.insert(lane);
@@ -111,13 +143,18 @@ async fn run(
     network: Arc<dyn ImNetwork>,
     tools: Arc<Tools>,
     name: Lane,
-    mut lane: mpsc::Receiver<(rows::Delivery, Millis)>,
+    mut lane: mpsc::Receiver<Item>,
     results: mpsc::Sender<Report>,
 ) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while lane.recv_many(&mut batch, TOGETHER).await > 0 {
         let mut sending = Vec::with_capacity(batch.len());
-        for (row, since) in batch.drain(..) {
+        let mut recalled = false;
+        for item in batch.drain(..) {
+            let Item::Message(row, since) = item else {
+                recalled = true;
+                continue;
+            };
             let message = message(&tools, &row).await;
             let (network, tools) = (&network, &tools);
             sending.push(async move {
@@ -138,7 +175,7 @@ async fn run(
         let given_back = |h: &Handed| {
             matches!(h.result, Err(SendError::NotConnected(_) | SendError::Unclear(_)))
         };
-        let (broken, answered) = if handed.iter().any(given_back) {
+        let (broken, answered) = if recalled || handed.iter().any(given_back) {
             let (tx, rx) = oneshot::channel();
             (Some(tx), Some(rx))
         } else {
@@ -153,7 +190,8 @@ async fn run(
                 return;
             }
             let mut handed = Vec::new();
-            while let Ok((row, _)) = lane.try_recv() {
+            while let Ok(item) = lane.try_recv() {
+                let Item::Message(row, _) = item else { continue };
                 let result = Err(SendError::NotConnected("the session had just ended".into()));
                 handed.push(Handed { wire_id: row.wire_id, result, waited_ms: 0 });
             }

@@ -39,7 +39,7 @@ impl Settle {
             tracing::error!(%error, "Results of outbound mail could not be recorded");
         }
         for signal in &self.signals {
-            if let Err(error) = batch.signal(live, signal.clone()).await {
+            if let Err(error) = batch.signal(live, signal).await {
                 tracing::error!(%error, "A signal could not be handled");
             }
         }

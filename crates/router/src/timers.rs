@@ -39,22 +39,24 @@ impl Batch<'_> {
     }
 
     /// What a network noticed.
-    pub(crate) async fn signal(&mut self, live: &Live, signal: Signal) -> Result<(), StoreError> {
+    pub(crate) async fn signal(&mut self, live: &Live, signal: &Signal) -> Result<(), StoreError> {
         match signal {
             Signal::Receipt { address, id } => {
-                if let Some(row) = self.newest(live, &id, &address).await? {
+                if let Some(row) = self.newest(live, id, address).await? {
                     self.happened(row, Happened::Evidence(Evidence::Receipt)).await?;
                 }
             }
             Signal::Bounced { address, id, temporary, reason } => {
-                if let Some(row) = self.newest(live, &id, &address).await? {
+                if let Some(row) = self.newest(live, id, address).await? {
+                    let (temporary, reason) = (*temporary, reason.clone());
                     self.happened(row, Happened::Bounced { temporary, reason }).await?;
                 }
             }
             Signal::Presence { bridge_domain, address, reach } => {
-                self.presence(&bridge_domain, &address, reach).await?;
+                self.presence(bridge_domain, address, *reach).await?;
             }
-            Signal::Up { .. } => {}
+            // These concern what is on its way, not what is written about it.
+            Signal::Up { .. } | Signal::Down { .. } => {}
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use isthmus_domain::{
 use isthmus_im::{Event, Names};
 use minidom::Element;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -44,6 +44,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 const RETRY_CONFLICT: Duration = Duration::from_secs(1);
 /// After somebody else took the address from a session that was up: theirs until they leave.
 const RETRY_REPLACED: Duration = Duration::from_secs(5);
+/// How long the next session waits until the end of the last one was taken note of.
+const NOTING: Duration = Duration::from_secs(5);
 /// How long a stop waits for what is under way.
 const GRACE: Duration = Duration::from_secs(1);
 /// Least time between two rounds of presence news.
@@ -299,13 +301,21 @@ impl Link {
         // Whoever waits for a message on this session learns now that it ended.
         drop((writer, reader));
         lock(&self.roster).session_down();
-        let down = Event::Session { bridge_domain: self.domain.clone(), up: false };
         tokio::select! {
-            () = self.shared.tell(down) => {}
+            () = self.tell_down() => {}
             // Whoever stops us may have stopped listening.
             () = self.is_over() => {}
         }
         lost
+    }
+
+    /// Tells that the session ended, and waits until that was taken note of.
+    async fn tell_down(&self) {
+        let (noted, done) = oneshot::channel();
+        self.shared.tell(Event::SessionDown { bridge_domain: self.domain.clone(), noted }).await;
+        if timeout(NOTING, done).await.is_err() {
+            tracing::warn!(xmpp.domain = %self.domain, "what the last XMPP session left is still being sorted");
+        }
     }
 
     /// Once we are to stop, lets the receipts of messages that are being committed go out
@@ -357,7 +367,7 @@ impl Session {
     /// Tells that the session is up, and asks for everybody's presence.
     async fn begin(&self) {
         let link = &self.link;
-        link.shared.tell(Event::Session { bridge_domain: link.domain.clone(), up: true }).await;
+        link.shared.tell(Event::SessionUp { bridge_domain: link.domain.clone() }).await;
         let asks = lock(&link.roster).session_up(Instant::now());
         link.roster_changed.notify_one();
         for (who, ask) in asks {

@@ -87,6 +87,8 @@ async fn kill(isthmus: &mut Isthmus) -> Duration {
 #[tokio::test]
 async fn server_random_kills_lose_and_double_nothing() {
     let kills: u64 = std::env::var("ISTHMUS_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(10);
+    let prosody_every: u64 =
+        std::env::var("ISTHMUS_PROSODY_EVERY").ok().and_then(|k| k.parse().ok()).unwrap_or(5);
     let seed = Dice::seed();
     println!("ISTHMUS_SEED={seed} ISTHMUS_KILLS={kills}");
     let mut dice = Dice::seeded(seed);
@@ -109,7 +111,7 @@ async fn server_random_kills_lose_and_double_nothing() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let (in_flight, so_far) = (ledger.in_flight(), ledger.acknowledged().len());
-        let prosody = k % 5 == 0;
+        let prosody = k % prosody_every == 0;
         let away = if prosody {
             let mut held = chat.lock().await;
             let before = Instant::now();

@@ -72,7 +72,8 @@ impl Net {
     /// Waits until the session is up or down.
     pub(crate) async fn session(&mut self, wanted: bool) {
         self.event(|event| match event {
-            Event::Session { up, .. } if up == wanted => Some(()),
+            Event::SessionUp { .. } if wanted => Some(()),
+            Event::SessionDown { .. } if !wanted => Some(()),
             _ => None,
         })
         .await;
