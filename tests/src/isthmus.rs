@@ -63,6 +63,7 @@ impl IsthmusSetup {
     pub fn xmpp(self, server: &XmppServer) -> Self {
         self.set("XMPP__SERVER", server.component().to_string())
             .set("XMPP__SECRET", server.secret())
+            .set("XMPP__FILE_HOSTS", format!(r#"["{}"]"#, server.files()))
     }
 
     /// Runs `serve` under another program, such as `strace -f -o FILE`.

@@ -66,6 +66,8 @@ impl SinkMail {
 #[derive(Debug)]
 struct State {
     mails: Vec<SinkMail>,
+    /// What each session called itself in EHLO or HELO.
+    greetings: Vec<String>,
     answer: SinkAnswer,
     /// The first pair whose text is in the recipient's address decides.
     answers: Vec<(String, SinkAnswer)>,
@@ -90,6 +92,7 @@ impl SmtpSink {
         let addr = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(Mutex::new(State {
             mails: Vec::new(),
+            greetings: Vec::new(),
             answer: SinkAnswer::Accept,
             answers: Vec::new(),
             extensions: ["SIZE 52428800", "8BITMIME", "PIPELINING", "ENHANCEDSTATUSCODES"]
@@ -140,6 +143,12 @@ impl SmtpSink {
     #[must_use]
     pub fn mails(&self) -> Vec<SinkMail> {
         self.state().mails.clone()
+    }
+
+    /// The names by which sessions have introduced themselves so far.
+    #[must_use]
+    pub fn greetings(&self) -> Vec<String> {
+        self.state().greetings.clone()
     }
 
     /// How many were taken so far.
@@ -217,6 +226,10 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
         }
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         let verb = text.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        if matches!(verb.as_str(), "EHLO" | "HELO") {
+            let name = text.split_once(' ').map_or("", |(_, name)| name);
+            lock(state).greetings.push(name.to_owned());
+        }
         let reply = match verb.as_str() {
             "EHLO" => greeting(state),
             "HELO" => "250 sink.test".into(),

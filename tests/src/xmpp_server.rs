@@ -113,6 +113,12 @@ impl XmppServer {
         self.ports.component.addr()
     }
 
+    /// Where files that were uploaded are fetched: a value of `xmpp.file_hosts`.
+    #[must_use]
+    pub fn files(&self) -> SocketAddr {
+        self.ports.http.addr()
+    }
+
     /// The component secret: the value of `xmpp.secret`.
     #[must_use]
     pub fn secret(&self) -> &str {

@@ -263,6 +263,33 @@ pub fn bridge_local(email: &Email) -> Option<String> {
     (local.len() <= 64).then_some(local)
 }
 
+/// The name of the short alias `a-NAME@` of `email` on a bridge domain: always the same one, for
+/// an address whose own form does not fit 64 octets (RFC 5321 section 4.5.3.1.1).
+#[must_use]
+pub fn alias_name(tenant: &str, email: &Email) -> String {
+    use sha2::Digest;
+    // Without the letters that are read for one another.
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut hash = sha2::Sha256::new();
+    hash.update((tenant.len() as u64).to_be_bytes());
+    hash.update(tenant);
+    hash.update(email.key());
+    let digest = hash.finalize();
+    let letter = |i: usize| {
+        let (byte, bit) = (i * 5 / 8, i * 5 % 8);
+        let two = u16::from(digest[byte]) << 8 | u16::from(digest[byte + 1]);
+        char::from(LETTERS[usize::from(two >> (11 - bit) & 31)])
+    };
+    // 120 bits.
+    (0..24).map(letter).collect()
+}
+
+/// The local part under which `email` is written to on a bridge domain: `bob=acme.test`, or its alias.
+#[must_use]
+pub fn bridge_local_or_alias(tenant: &str, email: &Email) -> String {
+    bridge_local(email).unwrap_or_else(|| format!("a-{}", alias_name(tenant, email)))
+}
+
 /// Escapes a text for the localpart of a JID (XEP-0106 section 4.2).
 #[must_use]
 pub fn jid_escape(text: &str) -> String {
@@ -354,6 +381,18 @@ mod tests {
             Some(BridgeLocal::Decision { token: "0abc".into(), action: "email".into() })
         );
         assert_eq!(read_bridge_local("nobody"), None);
+    }
+
+    #[test]
+    fn an_address_that_does_not_fit_has_a_short_alias_that_stays() {
+        let long = Email::parse(&format!("{}@acme.test", "b".repeat(60))).expect("valid");
+        let local = bridge_local_or_alias("ten_1", &long);
+        assert_eq!(read_bridge_local(&local), Some(BridgeLocal::Alias(alias_name("ten_1", &long))));
+        let upper = Email::parse(&long.as_str().to_uppercase()).expect("valid");
+        assert_eq!(alias_name("ten_1", &upper), alias_name("ten_1", &long));
+        assert_ne!(alias_name("ten_2", &long), alias_name("ten_1", &long));
+        let bob = Email::parse("bob@acme.test").expect("valid");
+        assert_eq!(bridge_local_or_alias("ten_1", &bob), "bob=acme.test");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Time and chance as parameters: nothing below the binary reads the ambient ones.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering},
+};
 
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -73,21 +76,34 @@ impl Clock for ManualClock {
 
 /// A seeded source of randomness that can be shared between threads.
 #[derive(Debug)]
-pub struct Chance(Mutex<StdRng>);
+pub struct Chance {
+    rng: Mutex<StdRng>,
+    made: AtomicU32,
+}
 
 impl Chance {
     /// A source that repeats itself for the same seed.
     #[must_use]
     pub fn seeded(seed: [u8; 32]) -> Self {
-        Self(Mutex::new(StdRng::from_seed(seed)))
+        Self { rng: Mutex::new(StdRng::from_seed(seed)), made: AtomicU32::new(0) }
     }
 
     /// Fills `bytes` with random octets.
     pub fn fill(&self, bytes: &mut [u8]) {
         // A poisoned lock only means that another thread panicked between two draws:
         // the generator's state is still a valid one.
-        let mut rng = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rng = self.rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         rng.fill_bytes(bytes);
+    }
+
+    /// Random octets behind three that count up, so that ids made within one millisecond sort in
+    /// the order of making.
+    pub(crate) fn entropy(&self) -> [u8; 10] {
+        let mut entropy = [0_u8; 10];
+        let made = self.made.fetch_add(1, Ordering::Relaxed);
+        entropy[..3].copy_from_slice(&made.to_be_bytes()[1..]);
+        self.fill(&mut entropy[3..]);
+        entropy
     }
 
     /// A random token of 160 bits in lower-case base32, safe in a mail address and in a URL.

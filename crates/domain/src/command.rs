@@ -1,6 +1,6 @@
 //! What people type in chat: commands start with `!`, everything else is simply the answer.
 
-use crate::delivery::Choice;
+use crate::{delivery::Choice, text::one_line_without_controls};
 
 /// A line of chat, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum Chat {
     Decide(Choice),
     /// Answer by email; bare, it answers an open question.
     Email {
-        /// What stood on the command's line.
+        /// What stood on the command's line, as one line without control characters.
         subject: Option<String>,
         /// The lines below it.
         text: String,
@@ -46,10 +46,11 @@ pub fn read_chat(body: &str, question_open: bool) -> Chat {
         return Chat::Text(body.trim_end().to_owned());
     }
     let (first, below) = rest.split_once('\n').unwrap_or((rest, ""));
-    let (word, arguments) = first.trim().split_once(' ').unwrap_or((first.trim(), ""));
+    let (word, arguments) =
+        first.trim().split_once(char::is_whitespace).unwrap_or((first.trim(), ""));
     match word.to_ascii_lowercase().as_str() {
         "email" | "mail" => Chat::Email {
-            subject: Some(arguments.trim().to_owned()).filter(|s| !s.is_empty()),
+            subject: Some(one_line_without_controls(arguments)).filter(|s| !s.is_empty()),
             text: below.trim_matches('\n').trim_end().to_owned(),
         },
         "retry" => Chat::Decide(Choice::Retry),
@@ -78,6 +79,17 @@ mod tests {
             Chat::Email { subject: Some("Broken pump".into()), text: "It is fixed.\nBob".into() }
         );
         assert_eq!(read_chat("!email", true), Chat::Email { subject: None, text: String::new() });
+    }
+
+    #[test]
+    fn a_subject_is_one_line_whatever_was_typed() {
+        for typed in ["!email a\tb\nText", "!email\ta\u{2028}b\r\nText", "!email a\u{7f} b\nText"] {
+            assert_eq!(
+                read_chat(typed, false),
+                Chat::Email { subject: Some("a b".into()), text: "Text".into() },
+                "{typed:?}"
+            );
+        }
     }
 
     #[test]

@@ -8,3 +8,4 @@ pub mod failpoint;
 pub mod ids;
 pub mod service;
 pub mod signed;
+pub mod text;

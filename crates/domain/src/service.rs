@@ -64,6 +64,9 @@ pub struct OutFileRef {
     pub size: i64,
     /// Hash of the octets.
     pub hash: String,
+    /// By which the HTML of its mail names it (RFC 2392).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
 }
 
 /// `im.in`: one instant message for a bridge contact.

@@ -60,11 +60,12 @@ impl Gateway {
         for row in rows {
             let (tenant, transaction): (Arc<str>, _) =
                 (row.tenant_id.as_str().into(), row.id.clone());
+            let octets = row.params.len() + carried.as_ref().map_or(0, Bytes::len);
             let carried: Arc<dyn Any + Send + Sync> = match &carried {
                 Some(raw) => Arc::new((row, raw.clone())),
                 None => Arc::new(row),
             };
-            self.queue.push(Hint { tenant, transaction, carried: Some(carried) });
+            self.queue.push(Hint { tenant, transaction, carried: Some(carried), octets });
         }
         Ok(())
     }

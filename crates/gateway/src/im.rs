@@ -11,40 +11,47 @@ use isthmus_domain::{
 };
 use isthmus_im::{Event, InMessage, Names, Presence};
 use isthmus_queue::Signal;
-use isthmus_store::{ChangeSet, StoreError, TenantView, rows};
+use isthmus_store::{ChangeSet, Scope, StoreError, TenantView, blob_hash, rows};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Gateway, accept::NewTransaction};
+use crate::{
+    Gateway,
+    accept::NewTransaction,
+    im_files::Files,
+    im_lanes::{Answer, Lanes, Ready},
+};
 
 /// Messages that share a commit.
 const BATCH: usize = 64;
 /// Longest text of one instant message, in octets.
 const TEXT: usize = 256 * 1024;
 
-type Answer = oneshot::Sender<Result<(), String>>;
-
-/// Takes events until the networks are gone or `stop`.
+/// Takes events until the networks are gone or `stop`. Files are fetched beside it: nobody waits
+/// for another sender's server.
 pub async fn run(
     gateway: Arc<Gateway>,
     mut events: mpsc::Receiver<Event>,
     stop: CancellationToken,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut lanes = Lanes::new(Arc::clone(&gateway));
     loop {
+        let mut ready = Vec::new();
         tokio::select! {
             () = stop.cancelled() => return,
             n = events.recv_many(&mut batch, BATCH) => if n == 0 { return },
+            fetched = lanes.next() => ready = fetched,
         }
-        let mut messages = Vec::new();
         for event in batch.drain(..) {
-            match event {
-                Event::Message(message, answer) => messages.push((message, answer)),
-                other => signal(&gateway, other, &mut messages).await,
-            }
+            let message = match event {
+                Event::Message(message, answer) => Some((message, answer)),
+                other => signal(&gateway, other).await,
+            };
+            ready.extend(message.and_then(|(message, answer)| lanes.take(message, answer)));
         }
-        if !messages.is_empty() {
-            take(&gateway, messages).await;
+        if !ready.is_empty() {
+            take(&gateway, ready).await;
         }
     }
 }
@@ -103,7 +110,8 @@ async fn watch(gateway: &Gateway, domain: &str, im: &str) {
     }
 }
 
-async fn signal(gateway: &Arc<Gateway>, event: Event, messages: &mut Vec<(InMessage, Answer)>) {
+/// Passes on what is no message; a command is one, and is returned.
+async fn signal(gateway: &Arc<Gateway>, event: Event) -> Option<(InMessage, Answer)> {
     let signals = &gateway.signals;
     match event {
         Event::Receipt { from, id, .. } => {
@@ -149,7 +157,6 @@ async fn signal(gateway: &Arc<Gateway>, event: Event, messages: &mut Vec<(InMess
                 sent_at: None,
                 wants_receipt: false,
             };
-            messages.push((message, done));
             tokio::spawn(async move {
                 let said = match committed.await {
                     Ok(Ok(())) => "Done. The answer comes as a message.".to_owned(),
@@ -158,12 +165,14 @@ async fn signal(gateway: &Arc<Gateway>, event: Event, messages: &mut Vec<(InMess
                 };
                 let _ = answer.send(said);
             });
+            return Some((message, done));
         }
         Event::Encrypted { bridge_domain, .. } => {
             tracing::info!(bridge.domain = %bridge_domain, "A message encrypted end to end was answered with what to do");
         }
         Event::Message(..) => {}
     }
+    None
 }
 
 /// After a session came up, everybody's presence is asked for anew.
@@ -176,30 +185,29 @@ async fn rewatch(gateway: &Gateway, bridge_domain: &str) {
 }
 
 /// Commits messages together, in the order in which they came, and acknowledges each.
-async fn take(gateway: &Gateway, messages: Vec<(InMessage, Answer)>) {
+async fn take(gateway: &Gateway, messages: Vec<Ready>) {
     let directory = gateway.store.directory();
     let (mut set, mut singles) = (ChangeSet::default(), Vec::new());
-    for (message, answer) in messages {
-        match directory.by_bridge(&message.bridge_domain) {
-            None => {
-                let _ = answer.send(Err("This bridge does not exist any more.".into()));
+    for Ready { message, files, answer } in messages {
+        let refused = match (directory.by_bridge(&message.bridge_domain), files) {
+            (None, _) => "This bridge does not exist any more.",
+            (Some(_), _) if message.body.len() > TEXT => {
+                "This message is too long. Please send it as a file."
             }
-            Some(_) if message.body.len() > TEXT => {
-                let _ =
-                    answer.send(Err("This message is too long. Please send it as a file.".into()));
+            (Some(tenant), Ok(files)) => {
+                let blobs = files.blobs.clone();
+                let row = row(gateway, tenant, &message, files);
+                set.new_transactions.push(row.clone());
+                set.once_blobs.extend(blobs.clone());
+                singles.push((row, blobs, answer));
+                continue;
             }
-            Some(tenant) => match row(gateway, tenant, &message).await {
-                Ok((row, blobs)) => {
-                    set.new_transactions.push(row.clone());
-                    set.once_blobs.extend(blobs.clone());
-                    singles.push((row, blobs, answer));
-                }
-                Err(error) => {
-                    tracing::error!(%error, "An instant message could not be kept");
-                    let _ = answer.send(Err("This could not be stored. Please try again.".into()));
-                }
-            },
-        }
+            (Some(_), Err(error)) => {
+                tracing::error!(%error, "An instant message could not be kept");
+                "This could not be stored. Please try again."
+            }
+        };
+        let _ = answer.send(Err(refused.to_owned()));
     }
     if singles.is_empty() {
         return;
@@ -227,17 +235,15 @@ async fn take(gateway: &Gateway, messages: Vec<(InMessage, Answer)>) {
     }
 }
 
-async fn row(
+fn row(
     gateway: &Gateway,
     tenant: &TenantView,
     message: &InMessage,
-) -> Result<(rows::Transaction, Vec<rows::Blob>), StoreError> {
-    let (files, links, blobs) = crate::im_files::fetch(gateway, tenant, message).await?;
+    files: Files,
+) -> rows::Transaction {
+    let Files { files, links, blobs: _ } = files;
     let text = without_links(&message.body, message, &links);
     let from = message.from.as_str();
-    // A client that gives no id cannot repeat itself recognisably.
-    let dedupe = (!message.id.is_empty())
-        .then(|| format!("im:{}:{from}:{}", message.bridge_domain, message.id));
     let params = ChatIn {
         bridge_domain: message.bridge_domain.clone(),
         from: from.to_owned(),
@@ -249,16 +255,32 @@ async fn row(
         links,
         sent_at: message.sent_at,
     };
-    let member = tenant.by_im(from).and_then(|m| tenant.member(&m.email)).map(|m| m.id.as_str());
-    let new = NewTransaction {
+    let member =
+        tenant.author_by_im(from).and_then(|m| tenant.member(&m.email)).map(|m| m.id.as_str());
+    gateway.transaction(NewTransaction {
         tenant: &tenant.tenant.id,
         member,
         service: "im.in",
         source: "im",
         params: &params,
-        dedupe,
-    };
-    Ok((gateway.transaction(new), blobs))
+        dedupe: dedupe(message),
+    })
+}
+
+/// What makes a message recognisable when it comes again: its id is not enough, since a client may
+/// count anew after a restart. One that gives no id cannot repeat itself recognisably.
+fn dedupe(message: &InMessage) -> Option<String> {
+    if message.id.is_empty() {
+        return None;
+    }
+    let to = message.to.as_ref().map(Email::key).unwrap_or_default();
+    let mut content = vec![message.body.as_str()];
+    content.extend(message.files.iter().map(|f| f.url.as_str()));
+    // Lengths keep a text apart from another one with a file.
+    let content: String = content.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    let hash = blob_hash(content.as_bytes());
+    let (domain, from, id) = (&message.bridge_domain, message.from.as_str(), &message.id);
+    Some(format!("im:{domain}:{from}:{to}:{id}:{hash}"))
 }
 
 /// A body that only repeats the address of a file (as XEP-0066 senders do) is no text.
@@ -272,15 +294,57 @@ fn without_links(body: &str, message: &InMessage, kept_as_links: &[String]) -> S
     }
 }
 
-/// Names of bridge contacts, from the directory.
+/// Names of bridge contacts, from the directory and from conversations.
 pub struct DirectoryNames(pub Arc<Gateway>);
 
 #[async_trait]
 impl Names for DirectoryNames {
-    async fn name(&self, bridge_domain: &str, email: &Email) -> Option<String> {
+    /// Those whom the directory names are there for everybody, who could write to them anyway.
+    /// Anybody else is there only for somebody with a verified address of the tenant or with a
+    /// conversation with them, so that strangers cannot find out who exists.
+    async fn name(
+        &self,
+        bridge_domain: &str,
+        email: &Email,
+        asker: Option<&ImAddress>,
+    ) -> Option<String> {
         let directory = self.0.store.directory();
         let tenant = directory.by_bridge(bridge_domain)?;
-        let name = tenant.name_of(&email.key())?;
-        Some(format!("{name} ({})", email.domain()))
+        let key = email.key();
+        let shown = |name: &str| Some(format!("{name} ({})", email.domain()));
+        if let Some(name) = tenant.name_of(&key) {
+            return shown(name);
+        }
+        let asker = asker?;
+        let known = tenant.author_by_im(asker.as_str());
+        let person = known.map_or(asker.as_str(), |m| m.email.as_str());
+        let scope = self.0.store.of(&tenant.tenant.id);
+        match called_in_conversation(scope, person, &key).await {
+            Ok(Some(name)) => shown(&name),
+            Ok(None) => known.and_then(|_| shown(local_part(&key))),
+            Err(error) => {
+                tracing::error!(%error, "A contact's name could not be looked up");
+                None
+            }
+        }
     }
+}
+
+/// How the other one of a conversation is called there; the local part if they have no name.
+async fn called_in_conversation(
+    scope: Scope<'_>,
+    person: &str,
+    other: &str,
+) -> Result<Option<String>, StoreError> {
+    let mut pair = [person, other];
+    pair.sort_unstable();
+    let Some(talk) = scope.last_of_pair(&pair.join(" ")).await? else { return Ok(None) };
+    let people = scope.participants(&[talk.id]).await?;
+    let name = people.into_iter().find(|p| p.person == other).map(|p| p.name);
+    let name = name.filter(|n| !n.is_empty() && n != other);
+    Ok(Some(name.unwrap_or_else(|| local_part(other).to_owned())))
+}
+
+fn local_part(email: &str) -> &str {
+    email.rsplit_once('@').map_or(email, |(local, _)| local)
 }

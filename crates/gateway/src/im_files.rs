@@ -7,9 +7,15 @@ use bytes::{Bytes, BytesMut};
 use isthmus_domain::service::OutFileRef;
 use isthmus_im::InMessage;
 use isthmus_store::{StoreError, TenantView, rows};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Gateway,
+    file_hosts::{self, Whose},
     webchat::{KEPT, NETWORK},
 };
 
@@ -17,75 +23,130 @@ use crate::{
 const MAX: usize = 25 * 1024 * 1024;
 /// Files of one message.
 const FILES: usize = 10;
-/// For one file.
-const TIME: Duration = Duration::from_secs(20);
+/// For all files of one message, waiting for room included.
+pub(crate) const TIME: Duration = Duration::from_secs(20);
 
-/// The files that were fetched, the addresses of those that were not, and the rows to commit.
+/// What became of the files of a message.
+#[derive(Default)]
+pub(crate) struct Files {
+    /// Those that are kept here.
+    pub(crate) files: Vec<OutFileRef>,
+    /// The addresses of those that are not.
+    pub(crate) links: Vec<String>,
+    /// Rows to commit with the message.
+    pub(crate) blobs: Vec<rows::Blob>,
+}
+
+/// What bounds the fetching of one message's files.
+pub(crate) struct Bounds<'a> {
+    /// Room for those that are fetched at the same time.
+    pub(crate) room: &'a Semaphore,
+    /// Cancelled when too much waits behind this message.
+    pub(crate) enough: &'a CancellationToken,
+}
+
+/// The files of a message of which none has to be fetched; `None` if one has.
+pub(crate) fn at_hand(message: &InMessage) -> Option<Files> {
+    let files = message.files.iter().map(|f| kept(message, &f.url)).collect::<Option<_>>()?;
+    Some(Files { files, ..Files::default() })
+}
+
+/// Our own chat keeps a file before it hands the message on; no other network can say so.
+fn kept(message: &InMessage, url: &str) -> Option<OutFileRef> {
+    let kept = url.strip_prefix(KEPT).filter(|_| message.from.network() == NETWORK)?;
+    serde_json::from_str(kept).ok()
+}
+
+/// Fetches what may be fetched in time; the rest stays the link that it is.
 pub(crate) async fn fetch(
     gateway: &Gateway,
     tenant: &TenantView,
     message: &InMessage,
-) -> Result<(Vec<OutFileRef>, Vec<String>, Vec<rows::Blob>), StoreError> {
-    let (mut files, mut links, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+    bounds: Bounds<'_>,
+) -> Result<Files, StoreError> {
+    let until = Instant::now() + TIME;
+    let room = if may_write(gateway, tenant, message).await? {
+        let waiting = timeout_at(until, bounds.room.acquire());
+        tokio::select! {
+            room = waiting => room.ok().and_then(Result::ok),
+            () = bounds.enough.cancelled() => None,
+        }
+    } else {
+        None
+    };
+    let mut out = Files::default();
     for (i, file) in message.files.iter().enumerate() {
-        // Our own chat keeps a file before it hands the message on; no other network can say so.
-        let kept = file.url.strip_prefix(KEPT).filter(|_| message.from.network() == NETWORK);
-        if let Some(Ok(kept)) = kept.map(serde_json::from_str::<OutFileRef>) {
-            files.push(kept);
+        if let Some(kept) = kept(message, &file.url) {
+            out.files.push(kept);
             continue;
         }
-        let fetched = if i < FILES && may_fetch(gateway, message, &file.url) {
-            get(&file.url).await
+        let fetched = if room.is_none() || i >= FILES {
+            Err("it is not fetched for this sender, or not now".to_owned())
         } else {
-            Err("it lies on a server that is not the sender's".to_owned())
+            tokio::select! {
+                got = timeout_at(until, get(gateway, message, &file.url)) => {
+                    got.unwrap_or_else(|_| Err("it took too long".to_owned()))
+                }
+                () = bounds.enough.cancelled() => Err("too much waited behind it".to_owned()),
+            }
         };
         match fetched {
             Ok((media_type, data)) => {
                 let size = i64::try_from(data.len()).unwrap_or(i64::MAX);
                 let blob = gateway.store.keep_blob(&tenant.tenant.id, data).await?;
-                files.push(OutFileRef {
+                out.files.push(OutFileRef {
                     name: name(&file.url),
                     media_type,
                     size,
                     hash: blob.hash.clone(),
+                    content_id: None,
                 });
-                blobs.push(blob);
+                out.blobs.push(blob);
             }
             Err(why) => {
                 tracing::info!(%why, "A file of an instant message goes on as a link");
-                links.push(file.url.clone());
+                out.links.push(file.url.clone());
             }
         }
     }
-    Ok((files, links, blobs))
+    Ok(out)
 }
 
-/// Only from the sender's own server or one that the operator named: an address in a message
-/// must not make us call anybody else.
-fn may_fetch(gateway: &Gateway, message: &InMessage, url: &str) -> bool {
-    let Ok(url) = url::Url::parse(url) else { return false };
-    let Some(host) = url.host_str() else { return false };
-    let domain = message.from.address().split('@').nth(1).unwrap_or_default();
-    let own = host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-    matches!(url.scheme(), "http" | "https")
-        && !domain.is_empty()
-        && (own || gateway.config.file_hosts.iter().any(|h| h == host))
+/// Whether the sender may write to the one addressed, as far as can be told before the router
+/// decides: somebody with a verified address here, or somebody who is in a conversation with them.
+async fn may_write(
+    gateway: &Gateway,
+    tenant: &TenantView,
+    message: &InMessage,
+) -> Result<bool, StoreError> {
+    if tenant.author_by_im(message.from.as_str()).is_some() {
+        return Ok(true);
+    }
+    let Some(to) = &message.to else { return Ok(false) };
+    let mut pair = [message.from.as_str().to_owned(), to.key()];
+    pair.sort_unstable();
+    let scope = gateway.store.of(&tenant.tenant.id);
+    Ok(scope.last_of_pair(&pair.join(" ")).await?.is_some())
 }
 
-async fn get(url: &str) -> Result<(String, Bytes), String> {
+async fn get(gateway: &Gateway, message: &InMessage, url: &str) -> Result<(String, Bytes), String> {
     let words = |e: reqwest::Error| e.without_url().to_string();
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIME)
-        .build()
-        .map_err(words)?;
+    let url = url::Url::parse(url).map_err(|e| e.to_string())?;
+    let whose =
+        whose(gateway, message, &url).ok_or("it lies on a server that is not the sender's")?;
+    let client = file_hosts::client(&url, whose).await?;
     let mut response = client
         .get(url)
         .send()
         .await
         .and_then(reqwest::Response::error_for_status)
         .map_err(words)?;
-    if response.content_length().is_some_and(|n| n > MAX as u64) {
+    // A redirection is no error, and no file.
+    if !response.status().is_success() {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    let announced = response.content_length().unwrap_or(0);
+    if announced > MAX as u64 {
         return Err("it is too large".into());
     }
     let media_type = response
@@ -94,7 +155,7 @@ async fn get(url: &str) -> Result<(String, Bytes), String> {
         .and_then(|v| v.to_str().ok())
         .and_then(isthmus_mail::mime::safe_media_type)
         .unwrap_or_else(|| "application/octet-stream".to_owned());
-    let mut data = BytesMut::new();
+    let mut data = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
     while let Some(chunk) = response.chunk().await.map_err(words)? {
         if data.len() + chunk.len() > MAX {
             return Err("it is too large".into());
@@ -102,6 +163,21 @@ async fn get(url: &str) -> Result<(String, Bytes), String> {
         data.extend_from_slice(&chunk);
     }
     Ok((media_type, data.freeze()))
+}
+
+/// Only the sender's own server or one that the operator named: an address in a message must not
+/// make us call anybody else.
+fn whose(gateway: &Gateway, message: &InMessage, url: &url::Url) -> Option<Whose> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
+    if file_hosts::is_named(&gateway.config.file_hosts, url) {
+        return Some(Whose::Named);
+    }
+    let host = url.host_str()?;
+    let domain = message.from.address().split('@').nth(1).filter(|d| !d.is_empty())?;
+    let own = host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    own.then_some(Whose::Sender)
 }
 
 /// The last part of the path, neutralised.

@@ -2,8 +2,12 @@
 
 pub mod accept;
 pub mod api;
+mod file_hosts;
 pub mod im;
 mod im_files;
+mod im_lanes;
+#[cfg(test)]
+mod im_tests;
 pub mod pages;
 pub mod sign_in;
 pub mod smtp;
@@ -57,7 +61,8 @@ pub struct GatewayConfig {
     pub spool: PathBuf,
     /// Outbound mail is kept and shown at `/dev/mail`.
     pub keeps_mail: bool,
-    /// Hosts whose files are fetched for instant messages, beside the sender's own server.
+    /// Hosts whose files are fetched for instant messages, beside the sender's own public server:
+    /// `HOST:PORT`, or `HOST` for the scheme's own port.
     pub file_hosts: Vec<String>,
     /// The sample logins of the demo, shown on the sign-in page.
     pub demo_logins: Vec<(String, String)>,

@@ -14,19 +14,23 @@ use isthmus_domain::{
 use isthmus_mail::{
     auth::Verifier,
     mime::{self, Peek},
-    smtp::{Body, Host, ReceivedMail, Reply, ReversePath, Session, received_header},
+    smtp::{Body, Host, ReceivedMail, Recipient, Reply, ReversePath, Session, received_header},
 };
-use isthmus_queue::RateLimits;
+use isthmus_queue::{Penalties, peer_key};
 use isthmus_store::{ChangeSet, Directory, StoreError, TenantView, rows};
 
 use crate::{Gateway, accept::NewTransaction};
+
+/// KiB of long mails that are in memory at once; the largest one fits in any case.
+const LARGE_KIB: u32 = 48 * 1024;
 
 /// The owner of the SMTP server's sessions.
 pub struct Door {
     gateway: Arc<Gateway>,
     verifier: Verifier,
-    passwords: RateLimits,
-    guesses: RateLimits,
+    passwords: Penalties,
+    guesses: Penalties,
+    /// KiB of long mails that are in memory.
     large: Arc<tokio::sync::Semaphore>,
 }
 
@@ -40,14 +44,12 @@ impl Door {
     /// A door of `gateway` that proves senders with `verifier`.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, verifier: Verifier) -> Self {
-        const TEN: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(9);
-        const SIXTY: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(59);
         Self {
             gateway,
             verifier,
-            passwords: RateLimits::per_minute(TEN),
-            guesses: RateLimits::per_minute(SIXTY),
-            large: Arc::new(tokio::sync::Semaphore::new(1)),
+            passwords: Penalties::after(10),
+            guesses: Penalties::after(60),
+            large: Arc::new(tokio::sync::Semaphore::new(LARGE_KIB as usize)),
         }
     }
 
@@ -61,6 +63,7 @@ impl Door {
         let none = |text: &str| Reply::perm("5.1.1", text);
         if let Some(tenant) = directory.by_bridge(to.domain()) {
             return match read_bridge_local(to.local()) {
+                None if is_postmaster(to) => Ok(Arc::clone(tenant)),
                 None => Err(none("there is no such address on this bridge")),
                 Some(BridgeLocal::Alias(alias)) if tenant.alias(&alias).is_none() => {
                     Err(none("there is no such address on this bridge"))
@@ -83,21 +86,26 @@ impl Door {
         }
     }
 
-    /// A guess costs as much as a hit: one look-up, one comparison, and the same limit.
+    /// A guess costs as much as a hit: one look-up and one comparison. Whoever guessed wrong too
+    /// often is not told any more what is right either.
     async fn reply_address(
         &self,
         session: &Session,
         tenant: &TenantView,
         token: &str,
     ) -> Result<(), Reply> {
-        let peer = session.peer.ip().to_string();
+        let (peer, now) = (peer_key(session.peer.ip()), self.gateway.now());
+        if self.guesses.holds(&peer, now) && !self.gateway.config.trusts(session.peer.ip()) {
+            let text = "too many unknown addresses; please wait a minute";
+            return Err(Reply::temp("4.7.1", text));
+        }
         let found = self.gateway.store.participant_by_token(token).await;
         match found {
             Ok(Some(p)) if p.tenant_id == tenant.tenant.id => Ok(()),
-            Ok(_) if self.guesses.allows(&peer) => {
+            Ok(_) => {
+                self.guesses.failed(&peer, now);
                 Err(Reply::perm("5.1.1", "there is no such address on this bridge"))
             }
-            Ok(_) => Err(Reply::temp("4.7.1", "too many unknown addresses; please wait a minute")),
             Err(error) => {
                 tracing::error!(%error, "A reply address could not be looked up");
                 Err(Reply::temp("4.3.0", "we cannot look this up at the moment; please try again"))
@@ -116,7 +124,7 @@ impl Door {
         let Some(from) = &peek.from else {
             return Proof { trust: Trust::Unproven, words: "no readable From".into() };
         };
-        if session.identity.as_deref().is_some_and(|id| id == from.key()) {
+        if Identity::of(session).is_some_and(|id| id.email == from.key()) {
             return Proof { trust: Trust::SignedIn, words: "signed in".into() };
         }
         if self.gateway.config.trusts(session.peer.ip()) {
@@ -163,21 +171,37 @@ impl Door {
         let checked = mime::check(&raw);
         let peek =
             checked.map_err(|r| Reply::perm(r.enhanced(), &r.to_string()).with_code(r.code()))?;
+        let directory = self.gateway.store.directory();
         if let Some(reply) = self.refusal(&peek) {
+            // Where a company's server copies mail to us it also copies what we sent through it.
+            let copies = |rcpt: &Recipient| {
+                directory.by_bridge(rcpt.email.domain()).is_none()
+                    && directory
+                        .by_domain(rcpt.email.domain())
+                        .is_some_and(|t| t.tenant.mail_mode == "copy")
+            };
+            if peek.hops <= mime::MAX_HOPS && mail.to.iter().all(copies) {
+                return Ok("a mail of our own, which is here already".into());
+            }
             return Err(reply);
         }
         let proof = self.proof(session, &mail, &peek, &raw).await;
-        let directory = self.gateway.store.directory();
         let mut tenants: Vec<(Arc<TenantView>, Vec<Email>)> = Vec::new();
         for rcpt in &mail.to {
             // A tenant may have been deleted since RCPT.
             let tenant = self.owner(&directory, session, &rcpt.email).await?;
             match tenants.iter_mut().find(|(t, _)| t.tenant.id == tenant.tenant.id) {
-                Some((_, rcpts)) => rcpts.push(rcpt.email.clone()),
-                None => tenants.push((tenant, vec![rcpt.email.clone()])),
+                Some((t, rcpts)) => rcpts.push(recipient_of(t, &rcpt.email)),
+                None => {
+                    let first = recipient_of(&tenant, &rcpt.email);
+                    tenants.push((tenant, vec![first]));
+                }
             }
         }
-        let mut set = ChangeSet::default();
+        if let Some(reply) = nothing_allowed(session, &peek, &tenants) {
+            return Err(reply);
+        }
+        let (mut rows, mut blobs) = (Vec::new(), Vec::new());
         let mut id = String::new();
         let mut carried = None;
         for (tenant, rcpts) in &tenants {
@@ -187,23 +211,55 @@ impl Door {
                 .map_err(failed)?;
             id.clone_from(&row.id);
             carried = whole.filter(|_| tenants.len() == 1);
-            set.new_transactions.push(row);
-            set.once_blobs.push(blob);
+            rows.push(row);
+            blobs.push(blob);
         }
+        let set = ChangeSet {
+            new_transactions: rows.clone(),
+            once_blobs: blobs.clone(),
+            ..Default::default()
+        };
         match self.gateway.accept(set, carried).await {
             Ok(()) => {}
-            // The peer did not hear our first 250: it is the same mail again.
+            // The peer did not hear our first 250: it is the same mail again, for some at least.
             Err(error) if error.is_duplicate() => {
-                return Ok("the same mail, which is here already".into());
+                let mut new = 0;
+                for (row, blob) in rows.into_iter().zip(blobs) {
+                    new += usize::from(self.take_alone(row, blob).await?);
+                }
+                if new == 0 {
+                    return Ok("the same mail, which is here already".into());
+                }
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => {
+                for blob in &blobs {
+                    self.gateway.store.drop_unused(blob).await;
+                }
+                return Err(failed(error));
+            }
         }
         failpoint::hit("smtp.after_commit");
         Ok(id)
     }
 
-    /// The mail in memory; long mails are read back from their files one at a time, for as long
-    /// as the permit is held.
+    /// One tenant's part of a mail that another one has already; `false` if this one has it, too.
+    async fn take_alone(&self, row: rows::Transaction, blob: rows::Blob) -> Result<bool, Reply> {
+        let set = ChangeSet {
+            new_transactions: vec![row],
+            once_blobs: vec![blob.clone()],
+            ..Default::default()
+        };
+        match self.gateway.accept(set, None).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.gateway.store.drop_unused(&blob).await;
+                if error.is_duplicate() { Ok(false) } else { Err(failed(error)) }
+            }
+        }
+    }
+
+    /// The mail in memory; long mails are read back from their files, only so many octets of them
+    /// at once, for as long as the permit is held.
     async fn open(
         &self,
         mail: &ReceivedMail,
@@ -212,7 +268,10 @@ impl Door {
         match &mail.body {
             Body::Memory(bytes) => Ok((bytes.clone(), None)),
             Body::File { path, .. } => {
-                let room = Arc::clone(&self.large).acquire_owned().await;
+                let octets =
+                    tokio::fs::metadata(path).await.map_err(|e| failed(e.to_string()))?.len();
+                let kib = u32::try_from(octets / 1024 + 1).unwrap_or(u32::MAX).min(LARGE_KIB);
+                let room = Arc::clone(&self.large).acquire_many_owned(kib).await;
                 let room = room.map_err(|e| failed(e.to_string()))?;
                 let raw = tokio::fs::read(path).await.map_err(|e| failed(e.to_string()))?;
                 Ok((raw.into(), Some(room)))
@@ -253,14 +312,16 @@ impl Door {
             rcpts: rcpts.to_vec(),
             raw: blob.hash.clone(),
             size,
-            trust: proof.trust,
+            trust: trust_at(tenant, session, peek, proof.trust),
             verdict: proof.words.clone(),
-            identity: session.identity.clone(),
+            identity: Identity::of(session)
+                .filter(|id| id.tenant == *tenant_id)
+                .map(|id| id.email.to_owned()),
         };
         let member = peek.from.as_ref().and_then(|f| tenant.member(&f.key()));
         let row = self.gateway.transaction(NewTransaction {
             tenant: tenant_id,
-            member: member.filter(|_| proof.trust.is_good()).map(|m| m.id.as_str()),
+            member: member.filter(|_| params.trust.is_good()).map(|m| m.id.as_str()),
             service: "mail.in",
             source: "smtp",
             params: &params,
@@ -268,6 +329,84 @@ impl Door {
         });
         Ok((row, blob, whole))
     }
+}
+
+/// Who signed in: the same address may be a member of several tenants, each with a password of
+/// its own.
+struct Identity<'s> {
+    tenant: &'s str,
+    email: &'s str,
+}
+
+impl<'s> Identity<'s> {
+    fn of(session: &'s Session) -> Option<Self> {
+        let (tenant, email) = session.identity.as_deref()?.split_once(' ')?;
+        Some(Self { tenant, email })
+    }
+
+    fn write(tenant: &str, email: &str) -> String {
+        format!("{tenant} {email}")
+    }
+}
+
+/// A password of one tenant proves nothing about a member of another one with the same address.
+fn trust_at(tenant: &TenantView, session: &Session, peek: &Peek, trust: Trust) -> Trust {
+    let here = Identity::of(session).is_some_and(|id| id.tenant == tenant.tenant.id);
+    let member = peek.from.as_ref().is_some_and(|from| tenant.member(&from.key()).is_some());
+    if trust == Trust::SignedIn && !here && member { Trust::Unproven } else { trust }
+}
+
+/// Recipients that only a member may write to.
+fn is_for_members(rcpt: &Email, bridge: &str) -> bool {
+    rcpt.domain() == bridge
+        && matches!(
+            read_bridge_local(rcpt.local()),
+            Some(
+                BridgeLocal::Forward
+                    | BridgeLocal::Person(_)
+                    | BridgeLocal::Alias(_)
+                    | BridgeLocal::Decision { .. }
+            )
+        )
+}
+
+/// What to say when nothing of a mail may be done. Somebody who may act but cannot prove it is let
+/// in, and the member in whose name they wrote is told.
+fn nothing_allowed(
+    session: &Session,
+    peek: &Peek,
+    tenants: &[(Arc<TenantView>, Vec<Email>)],
+) -> Option<Reply> {
+    let from = peek.from.as_ref().map(Email::key).unwrap_or_default();
+    let all_for_members = tenants
+        .iter()
+        .all(|(t, rcpts)| rcpts.iter().all(|r| is_for_members(r, &t.tenant.bridge_domain)));
+    if !all_for_members || tenants.is_empty() {
+        return None;
+    }
+    if Identity::of(session).is_some_and(|id| id.email != from) {
+        return Some(Reply::perm(
+            "5.7.1",
+            "the From of this mail is not the address you signed in as",
+        ));
+    }
+    let nobody = tenants.iter().all(|(t, _)| t.member(&from).is_none());
+    nobody.then(|| {
+        Reply::perm("5.7.1", "only members may write to this address, and the From is none")
+    })
+}
+
+/// RFC 5321 section 4.5.1: mail for the postmaster of a domain that we serve is taken.
+fn is_postmaster(to: &Email) -> bool {
+    to.local().eq_ignore_ascii_case("postmaster")
+}
+
+/// The address that a mail is for: the postmaster of a bridge is its first owner.
+fn recipient_of(tenant: &TenantView, to: &Email) -> Email {
+    let postmaster = is_postmaster(to) && to.domain() == tenant.tenant.bridge_domain;
+    let owner = || tenant.members().filter(|m| m.role == "owner").min_by_key(|m| m.created_at);
+    let owner = postmaster.then(owner).flatten().and_then(|m| Email::parse(&m.email).ok());
+    owner.unwrap_or_else(|| to.clone())
 }
 
 /// The same mail for the same people from the same sender, however often it comes.
@@ -306,13 +445,16 @@ impl Host for Door {
         user: &str,
         password: &str,
     ) -> Result<String, Reply> {
-        let peer = session.peer.ip().to_string();
-        if !self.passwords.allows(&peer) {
+        let (peer, now) = (peer_key(session.peer.ip()), self.gateway.now());
+        if self.passwords.holds(&peer, now) {
             return Err(Reply::temp("4.7.0", "too many attempts; please wait a minute"));
         }
         match self.gateway.sign_in(user, password).await {
-            Ok(Some((_, member))) => Ok(member.email),
-            Ok(None) => Err(Reply::perm("5.7.8", "wrong address or password").with_code(535)),
+            Ok(Some((tenant, member))) => Ok(Identity::write(&tenant.tenant.id, &member.email)),
+            Ok(None) => {
+                self.passwords.failed(&peer, now);
+                Err(Reply::perm("5.7.8", "wrong address or password").with_code(535))
+            }
             Err(error) => Err(failed(error)),
         }
     }

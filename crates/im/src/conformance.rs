@@ -80,7 +80,12 @@ pub struct OneName(pub Email, pub String);
 
 #[async_trait]
 impl Names for OneName {
-    async fn name(&self, _bridge_domain: &str, email: &Email) -> Option<String> {
+    async fn name(
+        &self,
+        _bridge_domain: &str,
+        email: &Email,
+        _asker: Option<&ImAddress>,
+    ) -> Option<String> {
         (*email == self.0).then(|| self.1.clone())
     }
 }

@@ -227,6 +227,12 @@ pub trait ImNetwork: Send + Sync {
 /// Looks up how a bridge contact is called.
 #[async_trait]
 pub trait Names: Send + Sync {
-    /// `Alice (acme.test)`, or `None` if there is no such person behind that domain.
-    async fn name(&self, bridge_domain: &str, email: &Email) -> Option<String>;
+    /// `Alice (acme.test)`, or `None` if there is nobody behind that domain whom the asker may
+    /// know. `asker` is `None` for one who is no person, such as a server.
+    async fn name(
+        &self,
+        bridge_domain: &str,
+        email: &Email,
+        asker: Option<&ImAddress>,
+    ) -> Option<String>;
 }

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use isthmus_domain::clock::Clock;
 use isthmus_gateway::sign_in::secret_hash;
-use isthmus_store::{Store, rows};
+use isthmus_store::{Directory, Store, TenantView, rows};
 
-use crate::{apply, config::Config, serve};
+use crate::{apply, config::Config, progress, serve};
 
 /// `isthmus migrate …`
 #[derive(Subcommand)]
@@ -75,7 +75,7 @@ pub(crate) enum Tenant {
         #[arg(long)]
         json: bool,
     },
-    /// Delete a tenant: its addresses stop existing at once.
+    /// Delete a tenant for good: its addresses stop existing at once.
     Delete {
         /// The tenant's slug.
         slug: String,
@@ -88,23 +88,37 @@ pub(crate) fn say(text: &str) {
     print!("{text}");
 }
 
-/// Refuses roles that this version has not, and roles alone on embedded engines.
+/// What a process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Everything.
+    All,
+    /// Some of it, beside other processes.
+    Some,
+}
+
+/// Reads `all`, or a list of roles; all of them together are `all`.
+pub(crate) fn role(text: &str) -> Result<Role, String> {
+    const ROLES: [&str; 4] = ["gateway", "router", "allocator", "billing"];
+    let named: Vec<&str> = text.split(',').map(str::trim).collect();
+    if let Some(wrong) = named.iter().find(|one| **one != "all" && !ROLES.contains(one)) {
+        return Err(format!("there is no role {wrong:?}; roles are all, {}", ROLES.join(", ")));
+    }
+    let whole = named.contains(&"all") || ROLES.iter().all(|one| named.contains(one));
+    Ok(if whole { Role::All } else { Role::Some })
+}
+
+/// Refuses a role alone on embedded engines.
 ///
 /// # Errors
 /// Says what is possible.
-pub(crate) fn check_role(role: &str) -> Result<()> {
-    const ROLES: [&str; 4] = ["gateway", "router", "allocator", "billing"];
-    if role == "all" {
-        return Ok(());
+pub(crate) fn check_role(role: Role) -> Result<()> {
+    match role {
+        Role::All => Ok(()),
+        Role::Some => bail!(
+            "a role alone needs a queue and a cache that processes share; embedded engines run only as --role all"
+        ),
     }
-    for one in role.split(',').map(str::trim) {
-        if !ROLES.contains(&one) {
-            bail!("there is no role {one:?}; roles are all, {}", ROLES.join(", "));
-        }
-    }
-    bail!(
-        "a role alone needs a queue and a cache that processes share; embedded engines run only as --role all"
-    )
 }
 
 /// `isthmus migrate`
@@ -115,7 +129,13 @@ pub(crate) async fn migrate(config: &Config, what: Migrate, json: bool) -> Resul
     config.check_engines()?;
     let url = config.database_url();
     match what {
-        Migrate::Up => Store::migrate_up(&url).await?,
+        Migrate::Up => {
+            let all = Store::migrations(&url).await?;
+            let pending = all.iter().filter(|(_, applied)| !applied).count();
+            let bar = progress::bar("migrations", u64::try_from(pending).unwrap_or(u64::MAX));
+            Store::migrate_up(&url, || bar.inc(1)).await?;
+            bar.finish_and_clear();
+        }
         Migrate::Down => Store::migrate_down(&url).await?,
         Migrate::Status => {}
     }
@@ -141,13 +161,61 @@ pub(crate) async fn migrate(config: &Config, what: Migrate, json: bool) -> Resul
 pub(crate) async fn apply(config: &Config, file: &Path) -> Result<()> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("{} cannot be read", file.display()))?;
-    let chance = Arc::new(serve::chance());
-    let tenants = apply::read(&text, &chance).with_context(|| format!("in {}", file.display()))?;
-    let slugs: Vec<String> = tenants.iter().map(|t| t.slug.clone()).collect();
+    let declared = apply::read(&text).with_context(|| file.display().to_string())?;
     let store = serve::store(config).await?;
-    store.apply(tenants, serve::SystemClock.now(), chance).await?;
-    say(&format!("applied: {}\n", slugs.join(", ")));
+    let chance = Arc::new(serve::chance());
+    let bar = progress::bar("passwords", declared.passwords());
+    let books = declared.price_books;
+    let tenants = declared.hashed(&chance, || bar.inc(1))?;
+    bar.finish_and_clear();
+    let slugs: Vec<String> = tenants.iter().map(|t| t.slug.clone()).collect();
+    store
+        .apply(tenants, serve::SystemClock.now(), chance)
+        .await
+        .with_context(|| format!("{}: nothing was changed", file.display()))?;
+    let names = if slugs.is_empty() { "no tenant".to_owned() } else { slugs.join(", ") };
+    say(&format!("applied: {names}\n"));
+    if books > 0 {
+        say("price books: right in form, and left alone: this version does not charge yet\n");
+    }
     Ok(())
+}
+
+/// The tenant with this slug.
+///
+/// # Errors
+/// Names the tenants that there are.
+fn tenant_called<'a>(directory: &'a Directory, slug: &str) -> Result<&'a Arc<TenantView>> {
+    directory.by_slug(slug).with_context(|| {
+        let all = directory.all().map(|t| t.tenant.slug.clone()).collect();
+        format!("there is no tenant {slug}; {}", there_is(all, "isthmus apply -f FILE makes one"))
+    })
+}
+
+/// The tenant's member with this address.
+///
+/// # Errors
+/// Names the members that there are.
+fn member_called<'a>(tenant: &'a TenantView, email: &str) -> Result<&'a rows::Member> {
+    tenant.member(&email.to_ascii_lowercase()).with_context(|| {
+        let all = tenant.members().map(|m| m.email.clone()).collect();
+        let slug = &tenant.tenant.slug;
+        let there = there_is(all, "isthmus apply -f FILE adds members");
+        format!("{email} is not a member of {slug}; {there}")
+    })
+}
+
+/// What could have been meant, or how to have one.
+fn there_is(mut names: Vec<String>, otherwise: &str) -> String {
+    const SHOWN: usize = 8;
+    names.sort();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    match (names.is_empty(), more) {
+        (true, _) => format!("there is none yet: {otherwise}"),
+        (false, 0) => format!("known: {}", names.join(", ")),
+        (false, _) => format!("known: {} and {more} more", names.join(", ")),
+    }
 }
 
 /// `isthmus keys`
@@ -156,41 +224,25 @@ pub(crate) async fn apply(config: &Config, file: &Path) -> Result<()> {
 /// When the tenant or member is not there.
 pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
     let store = serve::store(config).await?;
-    let chance = serve::chance();
+    let chance = Arc::new(serve::chance());
     let now = serve::SystemClock.now();
     match what {
         Keys::Create { tenant, member, .. } => {
             let directory = store.directory();
-            let tenant = tenant
-                .map(|slug| {
-                    directory
-                        .by_slug(&slug)
-                        .cloned()
-                        .with_context(|| format!("there is no tenant {slug}"))
-                })
-                .transpose()?;
+            let tenant =
+                tenant.map(|slug| tenant_called(&directory, &slug).cloned()).transpose()?;
             let member = match (&tenant, member) {
-                (Some(tenant), Some(email)) => Some(
-                    tenant
-                        .member(&email.to_ascii_lowercase())
-                        .with_context(|| {
-                            format!("{email} is not a member of {}", tenant.tenant.slug)
-                        })?
-                        .id
-                        .clone(),
-                ),
+                (Some(tenant), Some(email)) => Some(member_called(tenant, &email)?.id.clone()),
                 _ => None,
             };
             let key = format!("isk_{}", chance.token());
             let tenant = tenant.map(|t| t.tenant.id.clone());
-            store.add_key(secret_hash(&key), tenant, member, now, &chance).await?;
+            store.add_key(secret_hash(&key), tenant, member, now, chance).await?;
             say(&format!("{key}\n"));
         }
         Keys::Dkim { tenant, selector } => {
             let directory = store.directory();
-            let view = directory
-                .by_slug(&tenant)
-                .with_context(|| format!("there is no tenant {tenant}"))?;
+            let view = tenant_called(&directory, &tenant)?;
             let fresh =
                 isthmus_mail::auth::DkimKey::generate_rsa().context("a key cannot be made")?;
             let row = store
@@ -239,9 +291,10 @@ pub(crate) async fn tenant(config: &Config, what: Tenant) -> Result<()> {
             }
         }
         Tenant::Delete { slug } => {
-            let view =
-                directory.by_slug(&slug).with_context(|| format!("there is no tenant {slug}"))?;
-            store.delete_tenant(view.tenant.id.clone(), serve::SystemClock.now()).await?;
+            let view = tenant_called(&directory, &slug)?;
+            let chance = Arc::new(serve::chance());
+            let now = serve::SystemClock.now();
+            store.delete_tenant(view.tenant.id.clone(), now, chance).await?;
             say(&format!("deleted: {slug}\n"));
         }
     }
@@ -296,78 +349,23 @@ pub(crate) async fn xmpp(config: &Config, what: Xmpp) -> Result<()> {
     Ok(())
 }
 
-/// `isthmus doctor`
-///
-/// # Errors
-/// When something that is needed is not there.
-pub(crate) async fn doctor(config: &Config, json: bool) -> Result<()> {
-    let mut lines: Vec<(&str, String, &str, String)> = Vec::new();
-    let mut bad = false;
-    let mut line = |what, found: Result<String>, expected, todo: &str| match found {
-        Ok(found) => lines.push((what, found, expected, String::new())),
-        Err(error) => {
-            bad = true;
-            lines.push((what, format!("{error:#}"), expected, todo.to_owned()));
-        }
-    };
-    let data = config.data_dir();
-    let writable = std::fs::create_dir_all(&data)
-        .and_then(|()| tempfile_in(&data))
-        .map(|()| data.display().to_string())
-        .map_err(Into::into);
-    line("data folder", writable, "writable", "set data_dir to a folder that you may write to");
-    let database = match serve::store(config).await {
-        Ok(store) => store.ping().await.map(|()| config.database_url()).map_err(Into::into),
-        Err(error) => Err(error),
-    };
-    line("database", database, "reachable, migrated", "check database.url");
-    let address = |url: String| async move {
-        let host = url
-            .split("://")
-            .last()
-            .unwrap_or_default()
-            .rsplit('@')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        let connect = tokio::net::TcpStream::connect(host.clone());
-        match tokio::time::timeout(std::time::Duration::from_secs(3), connect).await {
-            Ok(Ok(_)) => Ok(host),
-            Ok(Err(e)) => Err(anyhow::anyhow!("{host}: {e}")),
-            Err(_) => Err(anyhow::anyhow!("{host}: no answer")),
-        }
-    };
-    match config.xmpp() {
-        Some((server, _)) => {
-            line("XMPP server", address(server).await, "reachable", "start it, or set xmpp.server")
-        }
-        None => line("XMPP server", Ok("none".into()), "optional", ""),
-    }
-    match config.relay() {
-        Some(relay) => {
-            line("mail relay", address(relay).await, "reachable", "start it, or set smtp.relay")
-        }
-        None => line("mail relay", Ok("none: mail is kept at /dev/mail".into()), "optional", ""),
-    }
-    if json {
-        let items: Vec<_> = lines
-            .iter()
-            .map(|(what, found, expected, todo)| serde_json::json!({"what": what, "found": found, "expected": expected, "what_to_do": todo}))
-            .collect();
-        say(&format!("{}\n", serde_json::to_string(&items)?));
-    } else {
-        for (what, found, expected, todo) in &lines {
-            say(&format!(
-                "{what:<12}  {found}  (expected: {expected}){}{todo}\n",
-                if todo.is_empty() { "" } else { "  → " }
-            ));
-        }
-    }
-    if bad { bail!("something needs attention") } else { Ok(()) }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn tempfile_in(folder: &Path) -> std::io::Result<()> {
-    let path = folder.join(".doctor");
-    std::fs::write(&path, b"x")?;
-    std::fs::remove_file(path)
+    #[test]
+    fn what_could_have_been_meant_is_named() {
+        let names = |n: usize| (1..=n).map(|i| format!("t{i}")).collect();
+        assert_eq!(there_is(names(2), "apply"), "known: t1, t2");
+        assert_eq!(there_is(names(0), "apply"), "there is none yet: apply");
+        assert!(there_is(names(10), "apply").ends_with(" and 2 more"));
+    }
+
+    #[test]
+    fn all_roles_together_are_all_and_unknown_ones_are_wrong_usage() {
+        assert_eq!(role("all"), Ok(Role::All));
+        assert_eq!(role("gateway,router, allocator,billing"), Ok(Role::All));
+        assert_eq!(role("gateway"), Ok(Role::Some));
+        assert!(role("nonsense").is_err() && role("").is_err());
+    }
 }

@@ -1,6 +1,10 @@
 //! Configuration: a TOML file, each value overridable by `ISTHMUS__SECTION__KEY`.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -54,7 +58,8 @@ const KEYS: &[Key] = &[
     key(
         "xmpp.file_hosts",
         "[]",
-        "hosts from which files of chat messages are fetched, beside the sender's",
+        "HOST:PORT of file servers (such as the XMPP server's upload service) from which files of \
+         chat messages are fetched, in private networks too; beside the sender's own public server",
     ),
     key("delivery.retry_interval", "\"60s\"", "between two attempts"),
     key("delivery.decision_deadline", "\"4h\"", "for an answer to the question"),
@@ -71,6 +76,8 @@ const KEYS: &[Key] = &[
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     values: BTreeMap<&'static str, toml::Value>,
+    /// Keys that nobody has set: these hold their default.
+    unset: BTreeSet<&'static str>,
 }
 
 impl Config {
@@ -83,6 +90,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self> {
         let mut values = BTreeMap::new();
+        let mut unset: BTreeSet<_> = KEYS.iter().map(|k| k.name).collect();
         for key in KEYS.iter().filter(|k| !k.default.is_empty()) {
             values.insert(
                 key.name,
@@ -96,7 +104,8 @@ impl Config {
                 .parse()
                 .with_context(|| format!("the configuration {} is not TOML", path.display()))?;
             flatten("", &toml::Value::Table(table), &mut |name, value| {
-                set(&mut values, name, value).with_context(|| format!("in {}", path.display()))
+                set(&mut values, &mut unset, name, value)
+                    .with_context(|| format!("in {}", path.display()))
             })?;
         }
         for (variable, text) in environment {
@@ -109,9 +118,9 @@ impl Config {
                 }
                 _ => toml::Value::String(text),
             };
-            set(&mut values, &name, value).with_context(|| format!("in {variable}"))?;
+            set(&mut values, &mut unset, &name, value).with_context(|| format!("in {variable}"))?;
         }
-        Ok(Self { values })
+        Ok(Self { values, unset })
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -243,6 +252,14 @@ impl Config {
             .unwrap_or_else(|| format!("sqlite://{}", self.data_dir().join("isthmus.db").display()))
     }
 
+    /// The file that the database is in; none if it is in memory.
+    #[must_use]
+    pub(crate) fn database_file(&self) -> Option<PathBuf> {
+        let url = self.database_url();
+        let path = url.strip_prefix("sqlite://")?.split('?').next().unwrap_or_default();
+        (!path.is_empty() && path != ":memory:").then(|| path.into())
+    }
+
     /// The engines that this version has.
     ///
     /// # Errors
@@ -286,7 +303,7 @@ impl Config {
     ///
     /// # Errors
     /// When it is not a time span.
-    pub(crate) fn span_ms(&self, name: &'static str) -> Result<i64> {
+    pub(crate) fn span_ms(&self, name: &str) -> Result<i64> {
         let text = self.text(name).unwrap_or_default();
         let span: jiff::SignedDuration = text
             .parse::<jiff::SignedDuration>()
@@ -310,15 +327,20 @@ impl Config {
         self.text("log.format").as_deref() == Some("json")
     }
 
-    /// Puts a value in place unless the file or the environment has set another than the default.
+    /// Puts a value in place unless the file or the environment has set one.
     pub(crate) fn default_to(&mut self, name: &'static str, value: toml::Value) {
-        let default = KEYS.iter().find(|k| k.name == name).map_or("", |k| k.default);
-        let unset = match self.values.get(name) {
-            None => true,
-            Some(there) => literal(default).is_ok_and(|d| d == *there),
-        };
-        if unset {
+        if self.unset.contains(name) {
             self.values.insert(name, value);
+        }
+    }
+
+    /// A value as it holds, worked out where it depends on others.
+    fn effective(&self, name: &str) -> Option<toml::Value> {
+        match name {
+            "http.public_url" => Some(self.public_url().into()),
+            "smtp.hostname" => Some(self.smtp_hostname().into()),
+            "database.url" => Some(self.database_url().into()),
+            _ => self.values.get(name).cloned(),
         }
     }
 
@@ -334,9 +356,9 @@ impl Config {
                 out.push_str(&format!("\n[{section}]\n"));
             }
             out.push_str(&format!("# {}\n", key.help));
-            match self.values.get(key.name) {
+            match self.effective(key.name) {
                 Some(_) if key.secret => out.push_str(&format!("{name} = \"********\"\n")),
-                Some(value) => out.push_str(&format!("{name} = {value}\n")),
+                Some(value) => out.push_str(&format!("{name} = {}\n", shown(&value))),
                 None => out.push_str(&format!("# {name} =\n")),
             }
         }
@@ -369,25 +391,50 @@ fn flatten(
 
 fn set(
     values: &mut BTreeMap<&'static str, toml::Value>,
+    unset: &mut BTreeSet<&'static str>,
     name: &str,
     value: toml::Value,
 ) -> Result<()> {
     if let Some(key) = KEYS.iter().find(|k| k.name == name) {
+        unset.remove(key.name);
         values.insert(key.name, value);
         return Ok(());
     }
     // A secret may lie in a file of its own.
     if let Some(key) =
-        name.strip_suffix("_file").and_then(|n| KEYS.iter().find(|k| k.secret && k.name == n))
+        name.strip_suffix("_file").and_then(|n| KEYS.iter().find(|k| k.name == n && has_secret(k)))
     {
         let path = value.as_str().unwrap_or_default().to_owned();
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{name}: {path} cannot be read"))?;
+        unset.remove(key.name);
         values.insert(key.name, toml::Value::String(text.trim().to_owned()));
         return Ok(());
     }
-    let nearest = KEYS.iter().min_by_key(|k| distance(k.name, name)).map_or("", |k| k.name);
-    bail!("there is no key {name}; did you mean {nearest}?")
+    bail!("there is no key {name}; did you mean {}?", nearest(KEYS.iter().map(|k| k.name), name))
+}
+
+/// The one of `known` that looks most like `name`.
+pub(crate) fn nearest(known: impl Iterator<Item = &'static str>, name: &str) -> &'static str {
+    known.min_by_key(|k| distance(k, name)).unwrap_or_default()
+}
+
+/// Whether it is a secret, or a URL with room for one.
+fn has_secret(key: &Key) -> bool {
+    key.secret || ["smtp.relay", "database.url", "queue.url", "cache.url"].contains(&key.name)
+}
+
+/// A value as it may be shown: the password of a URL masked.
+fn shown(value: &toml::Value) -> toml::Value {
+    let Some(text) = value.as_str() else { return value.clone() };
+    let masked = text.split_once("://").and_then(|(scheme, rest)| {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let (login, host) = authority.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:********@{host}{tail}"))
+    });
+    toml::Value::String(masked.unwrap_or_else(|| text.to_owned()))
 }
 
 /// How many letters must be changed, added or taken away (Levenshtein).
@@ -462,5 +509,27 @@ mod tests {
         // What is printed is itself a configuration, apart from the masked secrets.
         let printed = config.print().replace("\"********\"", "\"hush\"");
         printed.parse::<toml::Table>().expect("TOML");
+    }
+
+    #[test]
+    fn what_holds_is_shown_and_passwords_in_urls_are_not() {
+        let set = [("ISTHMUS__SMTP__RELAY", "smtp://me:hush@mx.test:587?tls=required")];
+        let printed = Config::load(None, environment(&set)).expect("loads").print();
+        assert!(printed.contains("public_url = \"http://127.0.0.1:8080\""), "{printed}");
+        assert!(printed.contains("url = \"sqlite://./isthmus-data/isthmus.db\""), "{printed}");
+        assert!(printed.contains("smtp://me:********@mx.test:587?tls=required"), "{printed}");
+        assert!(!printed.contains("hush"), "{printed}");
+    }
+
+    #[test]
+    fn what_is_set_to_the_default_on_purpose_stays() {
+        let wanted = toml::Value::Array(vec!["127.0.0.0/8".into()]);
+        let set = [("ISTHMUS__SMTP__TRUSTED_NETWORKS", "[]")];
+        let mut said = Config::load(None, environment(&set)).expect("loads");
+        let mut unsaid = Config::load(None, environment(&[])).expect("loads");
+        for (config, networks) in [(&mut said, 0), (&mut unsaid, 1)] {
+            config.default_to("smtp.trusted_networks", wanted.clone());
+            assert_eq!(config.trusted_networks().expect("networks").len(), networks);
+        }
     }
 }

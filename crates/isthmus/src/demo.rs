@@ -89,7 +89,8 @@ pub(crate) async fn run(mut config: Config) -> Result<()> {
         let now = serve::SystemClock.now();
         let fresh = store.directory().by_slug("acme").is_none();
         if fresh {
-            store.apply(apply::read(PEOPLE, &chance)?, now, Arc::clone(&chance)).await?;
+            let people = apply::read(PEOPLE)?.hashed(&chance, || ())?;
+            store.apply(people, now, Arc::clone(&chance)).await?;
             seed::past(&store, now, &chance).await?;
         }
     }
@@ -100,28 +101,49 @@ pub(crate) async fn run(mut config: Config) -> Result<()> {
     serve::serve(config, logins, || say(&welcome(&url, &smtp))).await
 }
 
+/// Fits a terminal of 24 lines and 80 columns, with addresses of the usual length.
 fn welcome(url: &str, smtp: &str) -> String {
     format!(
         "
   Isthmus is running. Everything stays on this machine; Ctrl-C ends it.
 
   Pages          {url}
-  Sign in as     alice@acme.test, ben@acme.test or gwen@globex.test, password {PASSWORD}
+  Sign in as     alice@acme.test, ben@acme.test or gwen@globex.test
+  Password       {PASSWORD}
   Outbound mail  {url}/dev/mail
 
   Three things to try
    1  Answer a mail by chat: sign in as alice, open \"Budget 2027\", write, send.
       Read it as Carol in another window: {url}/chat
-   2  Let Carol go away (switch her to away in {url}/chat), write again: you are asked
-      what to do with your message.
+   2  Let Carol go away (switch her to away in that window), write again:
+      you are asked what to do with your message.
    3  Send a mail of your own into it:
 
-      swaks --server {smtp} --from carol@customer.test --to alice@acme.test \\
-            --header 'Subject: Pump' --body 'Does it run?'
+      printf '%s\\r\\n' 'From: carol@customer.test' 'To: alice@acme.test' \\
+        'Subject: Pump' '' 'Does it run?' |
+      curl -sS smtp://{smtp} --mail-from carol@customer.test \\
+        --mail-rcpt alice@acme.test -T -
 
-  The same by a mail client: SMTP {smtp}. A mail from alice@acme.test to
-  carol=customer.test@bridge.acme.test goes to Carol as a chat message.
-
+  The same by a mail client: SMTP {smtp}. A mail from
+  alice@acme.test to carol=customer.test@bridge.acme.test goes to Carol as chat.
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_welcome_fits_a_terminal() {
+        let text = welcome("http://127.0.0.1:18080", "127.0.0.1:12525");
+        // One line is the prompt's.
+        assert!(text.lines().count() < 24, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn the_people_are_a_declaration() {
+        assert_eq!(apply::read(PEOPLE).expect("is taken").passwords(), 3);
+    }
 }

@@ -1,10 +1,15 @@
 //! Isthmus: email and instant messaging as one conversation. The command line.
 
 mod apply;
+mod apply_file;
 mod commands;
 mod config;
 mod demo;
+mod doctor;
 mod http;
+mod lock;
+mod price_book;
+mod progress;
 mod seed;
 mod serve;
 
@@ -38,8 +43,8 @@ enum Command {
     /// Serve mail, chat, API and pages.
     Serve {
         /// all, or a list of gateway, router, allocator, billing.
-        #[arg(long, default_value = "all")]
-        role: String,
+        #[arg(long, default_value = "all", value_parser = commands::role)]
+        role: commands::Role,
         /// Print the configuration in effect, secrets masked, and exit.
         #[arg(long)]
         print_config: bool,
@@ -54,7 +59,7 @@ enum Command {
     },
     /// Declare tenants, members and contacts; safe to repeat.
     Apply {
-        /// The file.
+        /// TOML file that declares tenants; all of it is taken, or nothing.
         #[arg(short, long)]
         file: PathBuf,
     },
@@ -119,7 +124,10 @@ fn complain(error: &anyhow::Error) {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    let config = Config::load(cli.config.as_deref(), std::env::vars())?;
+    // Variables of others may be in any encoding; ours are all text.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = Config::load(cli.config.as_deref(), environment)?;
     match cli.command {
         Command::Demo => demo::run(config).await,
         Command::Serve { print_config: true, .. } => {
@@ -127,14 +135,14 @@ async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Serve { role, .. } => {
-            commands::check_role(&role)?;
+            commands::check_role(role)?;
             log(&config, "info");
             serve::serve(config, vec![], || tracing::info!("Isthmus is ready")).await
         }
         Command::Migrate { what, json } => commands::migrate(&config, what, json).await,
         Command::Apply { file } => commands::apply(&config, &file).await,
         Command::Keys { what } => commands::keys(&config, what).await,
-        Command::Doctor { json } => commands::doctor(&config, json).await,
+        Command::Doctor { json } => doctor::doctor(&config, json).await,
         Command::Xmpp { what } => commands::xmpp(&config, what).await,
         Command::Tenant { what } => commands::tenant(&config, what).await,
     }

@@ -1,8 +1,8 @@
 //! Everything that runs: the parts are built here, connected, started, and stopped in two stages.
 
-use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use isthmus_domain::{
     clock::{Chance, Clock, Millis},
     signed::SignedLinks,
@@ -22,7 +22,7 @@ use isthmus_xmpp::{XmppConfig, XmppNetwork};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::{config::Config, lock};
 
 /// The machine's clock: the one place that reads it.
 pub(crate) struct SystemClock;
@@ -58,21 +58,6 @@ pub(crate) async fn store(config: &Config) -> Result<Store> {
         .with_context(|| format!("the database {url} cannot be opened"))
 }
 
-/// Makes sure that nobody else serves the same data. A kill releases the lock.
-fn lock(data_dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(data_dir)
-        .with_context(|| format!("{} cannot be made", data_dir.display()))?;
-    let path = data_dir.join("lock");
-    let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("another isthmus serves the data in {} already", data_dir.display())
-        }
-        Err(std::fs::TryLockError::Error(e)) => Err(e).context("the data cannot be locked"),
-    }
-}
-
 /// Serves until it is told to stop. `ready` is called once all doors are open.
 ///
 /// # Errors
@@ -82,8 +67,11 @@ pub(crate) async fn serve(
     demo_logins: Vec<(String, String)>,
     ready: impl FnOnce(),
 ) -> Result<()> {
+    if let Some(relay) = config.relay() {
+        isthmus_mail::send::Relay::from_url(&relay).context("smtp.relay cannot be used")?;
+    }
     let data_dir = config.data_dir();
-    let _lock = lock(&data_dir)?;
+    let _locks = lock::data(&config)?;
     let store = store(&config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let chance = Arc::new(chance());
@@ -93,10 +81,10 @@ pub(crate) async fn serve(
     let links = SignedLinks::new(secret.as_bytes());
 
     let http = std::net::TcpListener::bind(config.http_listen())
-        .with_context(|| format!("http.listen = {}", config.http_listen()))?;
+        .with_context(|| taken("http.listen", &config.http_listen()))?;
     let mail = TcpListener::bind(config.smtp_listen())
         .await
-        .with_context(|| format!("smtp.listen = {}", config.smtp_listen()))?;
+        .with_context(|| taken("smtp.listen", &config.smtp_listen()))?;
 
     let (doors, work) = (CancellationToken::new(), CancellationToken::new());
     let (queue, bus) = (Queue::default(), Bus::default());
@@ -113,9 +101,6 @@ pub(crate) async fn serve(
     if let Some(xmpp) = &xmpp {
         networks.insert("xmpp", Arc::clone(xmpp) as Arc<dyn ImNetwork>);
     }
-    let mut file_hosts = config.file_hosts()?;
-    file_hosts
-        .extend(config.xmpp().and_then(|(s, _)| s.rsplit_once(':').map(|(h, _)| h.to_owned())));
     let spool = data_dir.join("spool");
     smtp::clean_spool(&spool).context("the spool folder cannot be cleaned")?;
     let gateway = Arc::new(Gateway {
@@ -134,7 +119,7 @@ pub(crate) async fn serve(
             trusted_networks: config.trusted_networks()?,
             spool: spool.clone(),
             keeps_mail: config.relay().is_none(),
-            file_hosts,
+            file_hosts: config.file_hosts()?,
             demo_logins,
         },
     });
@@ -150,9 +135,11 @@ pub(crate) async fn serve(
         links,
         clock,
         chance,
+        notices: isthmus_router::NoticeBudget::default(),
         config: RouterConfig {
             public_url: config.public_url(),
             installation,
+            hostname: config.smtp_hostname(),
             relay: config.relay(),
             retry_interval_ms: config.span_ms("delivery.retry_interval")?,
             decision_deadline_ms: config.span_ms("delivery.decision_deadline")?,
@@ -173,7 +160,7 @@ pub(crate) async fn serve(
     if let Some(address) = config.smtp_tls_listen() {
         let listener = TcpListener::bind(&address)
             .await
-            .with_context(|| format!("smtp.tls_listen = {address}"))?;
+            .with_context(|| taken("smtp.tls_listen", &address))?;
         let mode = smtp::TlsMode::Implicit(Arc::clone(&tls));
         tasks.push(mail_server(listener, mode, &door, &limits, &spool, &doors));
     }
@@ -203,6 +190,10 @@ pub(crate) async fn serve(
     }
     let _ = pages.await;
     Ok(())
+}
+
+fn taken(key: &str, address: &str) -> String {
+    format!("{key} = {address} cannot be listened on; set {key} to an address that is free")
 }
 
 fn mail_server(

@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 /// after it too: nothing overtakes it.
 const LANE: usize = 20_000;
 
+/// Octets that all hints together may carry along.
+const CARRIED: usize = 32 * 1024 * 1024;
+
 /// A transaction waits to be run.
 #[derive(Clone)]
 pub struct Hint {
@@ -21,6 +24,8 @@ pub struct Hint {
     pub transaction: String,
     /// What the sender has in memory anyway and saves a look-up; a broker drops it.
     pub carried: Option<Arc<dyn Any + Send + Sync>>,
+    /// About how much that is.
+    pub octets: usize,
 }
 
 impl std::fmt::Debug for Hint {
@@ -34,6 +39,10 @@ struct Lanes {
     lanes: HashMap<Arc<str>, VecDeque<Hint>>,
     /// Tenants with something in their lane, in the order in which they are served.
     turn: VecDeque<Arc<str>>,
+    /// Tenants who are not served for now.
+    held: HashSet<Arc<str>>,
+    /// Octets that the hints carry along.
+    octets: usize,
     /// Waiting or being worked on: a second hint for the same transaction is dropped.
     known: HashSet<String>,
     /// Tenants of whom hints were dropped because their lane was full, with how many: until a
@@ -42,15 +51,20 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn add(&mut self, hint: Hint) -> bool {
+    fn add(&mut self, mut hint: Hint) -> bool {
         let lane = self.lanes.entry(Arc::clone(&hint.tenant)).or_default();
         if lane.len() >= LANE {
             return false;
         }
-        if lane.is_empty() {
+        if lane.is_empty() && !self.held.contains(&hint.tenant) {
             self.turn.push_back(Arc::clone(&hint.tenant));
         }
         self.known.insert(hint.transaction.clone());
+        // Whoever takes it looks up what it does not carry.
+        if self.octets + hint.octets > CARRIED {
+            (hint.carried, hint.octets) = (None, 0);
+        }
+        self.octets += hint.octets;
         lane.push_back(hint);
         true
     }
@@ -138,6 +152,39 @@ impl Queue {
         lanes.dropped.retain(|tenant, now| sweep.dropped.get(tenant) != Some(now));
     }
 
+    /// Takes back, in front of everything, what was taken too early; in the order of taking.
+    pub fn give_back(&self, hints: Vec<Hint>) {
+        let mut lanes = self.lock();
+        for hint in hints.into_iter().rev() {
+            let tenant = Arc::clone(&hint.tenant);
+            lanes.octets += hint.octets;
+            lanes.lanes.entry(Arc::clone(&tenant)).or_default().push_front(hint);
+            if !lanes.held.contains(&tenant) && !lanes.turn.contains(&tenant) {
+                lanes.turn.push_back(tenant);
+            }
+        }
+    }
+
+    /// Serves nothing of a tenant until [`Self::release`].
+    pub fn hold(&self, tenant: &Arc<str>) {
+        let mut lanes = self.lock();
+        lanes.held.insert(Arc::clone(tenant));
+        lanes.turn.retain(|t| t != tenant);
+    }
+
+    /// Serves a tenant again.
+    pub fn release(&self, tenant: &Arc<str>) {
+        {
+            let mut lanes = self.lock();
+            lanes.held.remove(tenant);
+            if !lanes.lanes.contains_key(tenant) || lanes.turn.contains(tenant) {
+                return;
+            }
+            lanes.turn.push_back(Arc::clone(tenant));
+        }
+        self.filled.notify_one();
+    }
+
     /// The next hints, at least one and at most `max`, one tenant after the other; in the order
     /// of pushing within a tenant. Waits while there are none.
     pub async fn next_batch(&self, max: usize) -> Vec<Hint> {
@@ -154,12 +201,13 @@ impl Queue {
     #[must_use]
     pub fn take(&self, max: usize) -> Vec<Hint> {
         let mut lanes = self.lock();
-        let Lanes { lanes: by_tenant, turn, .. } = &mut *lanes;
+        let Lanes { lanes: by_tenant, turn, octets, .. } = &mut *lanes;
         let mut batch = Vec::new();
         while batch.len() < max {
             let Some(tenant) = turn.pop_front() else { break };
             let Some(lane) = by_tenant.get_mut(&tenant) else { continue };
             if let Some(hint) = lane.pop_front() {
+                *octets = octets.saturating_sub(hint.octets);
                 batch.push(hint);
             }
             if lane.is_empty() {
@@ -194,7 +242,7 @@ mod tests {
     use super::*;
 
     fn hint(tenant: &str, id: &str) -> Hint {
-        Hint { tenant: tenant.into(), transaction: id.into(), carried: None }
+        Hint { tenant: tenant.into(), transaction: id.into(), carried: None, octets: 0 }
     }
 
     #[tokio::test]
@@ -207,6 +255,40 @@ mod tests {
         queue.push(hint("quiet", "q1"));
         let first: Vec<_> = queue.next_batch(5).await.into_iter().map(|h| h.transaction).collect();
         assert_eq!(first, ["l0", "q0", "l1", "q1", "l2"]);
+    }
+
+    #[test]
+    fn a_tenant_that_is_held_waits_and_keeps_its_order() {
+        let queue = Queue::default();
+        for id in ["a", "b", "c"] {
+            queue.push(hint("t", id));
+        }
+        let mut taken = queue.take(2);
+        queue.hold(&"t".into());
+        queue.give_back(taken.split_off(0));
+        queue.push(hint("t", "d"));
+        queue.push(hint("other", "x"));
+        let names = |all: Vec<Hint>| all.into_iter().map(|h| h.transaction).collect::<Vec<_>>();
+        assert_eq!(names(queue.take(9)), ["x"]);
+        queue.release(&"t".into());
+        assert_eq!(names(queue.take(9)), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn hints_carry_only_so_much_and_none_is_lost_for_that() {
+        let queue = Queue::default();
+        let heavy = |id: &str| Hint {
+            carried: Some(Arc::new(())),
+            octets: CARRIED / 2 + 1,
+            ..hint("t", id)
+        };
+        queue.push(heavy("a"));
+        queue.push(heavy("b"));
+        let taken = queue.take(1);
+        queue.push(heavy("c"));
+        let rest = queue.take(9);
+        let carry: Vec<_> = taken.iter().chain(&rest).map(|h| h.carried.is_some()).collect();
+        assert_eq!(carry, [true, false, true]);
     }
 
     /// What did not fit comes before what was pushed later, once there is room for both.

@@ -73,6 +73,8 @@ pub(crate) struct Batch<'r> {
     last: HashMap<(String, String), String>,
     /// Conversations that this batch opened: nothing of them is in the database yet.
     fresh: std::collections::HashSet<String>,
+    /// Transactions and the members who were told that theirs is forged.
+    pub(crate) told_forged: std::collections::HashSet<(String, String)>,
     /// By tenant.
     dkim: HashMap<String, Option<rows::DkimKey>>,
 }
@@ -100,6 +102,7 @@ impl<'r> Batch<'r> {
             called: HashMap::new(),
             last: HashMap::new(),
             fresh: std::collections::HashSet::new(),
+            told_forged: std::collections::HashSet::new(),
             dkim: HashMap::new(),
         }
     }
@@ -303,10 +306,44 @@ impl<'r> Batch<'r> {
                 history_seq: 0,
             });
         }
+        for person in &people {
+            self.name_alias(tenant, &person.person);
+        }
         let talk = Talk { row, people };
         self.fresh.insert(talk.row.id.clone());
         self.put_talk(talk.clone());
         talk
+    }
+
+    /// Somebody whose address is too long for the bridge domain gets an alias there.
+    fn name_alias(&mut self, tenant: &str, person: &str) {
+        let Some(alias) = isthmus_store::alias_of(tenant, person) else { return };
+        if self.directory.tenant(tenant).is_some_and(|t| t.alias(&alias).is_none()) {
+            self.plan.set.once_aliases.push(rows::Alias {
+                tenant_id: tenant.to_owned(),
+                alias,
+                email: person.to_owned(),
+            });
+        }
+    }
+
+    /// Takes back a conversation that this batch opened and in which nothing was said.
+    pub(crate) fn forget_if_empty(&mut self, talk: &Talk) {
+        let id = &talk.row.id;
+        let said = self.plan.set.once_messages.iter().any(|m| &m.conversation_id == id);
+        if said || !self.fresh.remove(id) {
+            return;
+        }
+        let set = &mut self.plan.set;
+        set.put_conversations.retain(|c| &c.id != id);
+        set.put_participants.retain(|p| &p.conversation_id != id);
+        self.talks.remove(id);
+        let key = (talk.row.tenant_id.clone(), talk.row.pair.clone());
+        let mut before = set.put_conversations.iter().rev();
+        match before.find(|c| c.tenant_id == key.0 && c.pair == key.1) {
+            Some(other) => self.last.insert(key, other.id.clone()),
+            None => self.last.remove(&key),
+        };
     }
 
     /// Whether this batch opened the conversation, so that no look-up can find anything.
@@ -380,7 +417,7 @@ impl<'r> Batch<'r> {
                 media_type: file.media_type.clone(),
                 size: file.size,
                 hash: file.hash.clone(),
-                content_id: None,
+                content_id: file.content_id.clone(),
             })
             .collect()
     }

@@ -30,6 +30,12 @@ impl Batch<'_> {
         if tenant.by_im(&mapping.im).is_some() {
             return Ok(Outcome::refused("the address is verified for somebody else"));
         }
+        let asked = |m: &&rows::Mapping| {
+            m.im == mapping.im && m.id != mapping.id && m.state == "challenged"
+        };
+        if tenant.all_mappings().filter(asked).any(|m| m.challenge_until > Some(self.now.0)) {
+            return Ok(Outcome::refused("the address is being asked for somebody else"));
+        }
         let text = format!(
             "Is {} your email address, at {}? Answer 1 for yes, 2 for no.",
             mapping.email, tenant.tenant.name

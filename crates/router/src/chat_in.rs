@@ -14,6 +14,7 @@ use isthmus_domain::service::ChatIn;
 use crate::{
     batch::{Batch, Person, Talk},
     compose as words,
+    decisions::is_open,
     requests::Outgoing,
     services::Outcome,
 };
@@ -29,7 +30,7 @@ impl Batch<'_> {
         transaction: &rows::Transaction,
         chat: ChatIn,
     ) -> Result<Outcome, StoreError> {
-        let author = match tenant.by_im(&chat.from) {
+        let author = match tenant.author_by_im(&chat.from) {
             Some(mapping) => Person::by_email(tenant, &mapping.email, None),
             None => Person { key: chat.from.clone(), name: short_name(&chat.from), member: None },
         };
@@ -37,9 +38,11 @@ impl Batch<'_> {
             return self.for_the_bridge(tenant, transaction, &author, &chat).await;
         };
         let to = Person::by_email(tenant, &to.key(), None);
-        let asked = self.open_question(&author, &to).await?;
+        let asked = self.open_question(&author, Some(&to)).await?;
         let contact = self.contact(&to);
-        match read_chat(&chat.body, asked.is_some()) {
+        // A number answers a question only; while a message is merely tried again it is a text.
+        let numbers = asked.as_ref().is_some_and(|row| row.state == "awaiting_decision");
+        match read_chat(&chat.body, numbers) {
             Chat::Help => {
                 self.line(tenant, transaction, &chat, contact, words::help(Some(&to.name))).await
             }
@@ -129,6 +132,7 @@ impl Batch<'_> {
             delivery_id: None,
             raw: None,
             message_id: None,
+            head: None,
             written_in: Medium::Im,
             may_gather: by_email.is_none(),
         };
@@ -157,15 +161,20 @@ impl Batch<'_> {
         if there && wrote_last != Some("email") { Medium::Im } else { Medium::Email }
     }
 
-    /// An open question of this member about messages to this person.
+    /// What this member can decide about messages to this person, or to anybody: an open question
+    /// before a retry, and the newest of either.
     async fn open_question(
         &mut self,
         author: &Person,
-        to: &Person,
+        to: Option<&Person>,
     ) -> Result<Option<rows::Delivery>, StoreError> {
         let Some(member) = &author.member else { return Ok(None) };
         let open = self.router.store.of(&member.tenant_id).open_questions(&member.id).await?;
-        Ok(open.into_iter().find(|d| d.person == to.key))
+        Ok(open
+            .into_iter()
+            .map(|row| self.newest_of(row))
+            .filter(|d| is_open(d) && to.is_none_or(|to| d.person == to.key))
+            .max_by_key(|d| (d.state == "awaiting_decision", d.seq)))
     }
 
     async fn decided(
@@ -220,17 +229,25 @@ impl Batch<'_> {
         chat: &ChatIn,
         contact: Option<(Email, String)>,
     ) -> Result<Outcome, StoreError> {
-        let text = match tenant.by_im(&chat.from) {
-            Some(mapping) => {
-                self.plan.set.put_mappings.push(rows::Mapping {
-                    state: "revoked".into(),
-                    revoked_at: Some(self.now.0),
-                    ..mapping.clone()
-                });
-                "You get no more messages from here. Mail still reaches you."
-            }
-            None => "No messages are sent to you from here unless you write first.",
+        let theirs: Vec<_> = tenant.all_mappings().filter(|m| m.im == chat.from).collect();
+        let text = if theirs.is_empty() {
+            self.plan.set.once_suppressions.push(rows::Suppression {
+                tenant_id: tenant.tenant.id.clone(),
+                address: chat.from.clone(),
+                reason: "asked for it in chat".into(),
+                at: self.now.0,
+            });
+            "No messages are sent to you from here unless you write first."
+        } else {
+            "You get no more messages from here. Mail still reaches you."
         };
+        // What is merely claimed goes too: nobody asks there again.
+        self.plan.set.put_mappings.extend(theirs.into_iter().map(|mapping| rows::Mapping {
+            state: "revoked".into(),
+            how: Some(isthmus_store::DECLINED.to_owned()),
+            revoked_at: Some(self.now.0),
+            ..mapping.clone()
+        }));
         self.line(tenant, transaction, chat, contact, text.to_owned()).await
     }
 
@@ -244,25 +261,21 @@ impl Batch<'_> {
     ) -> Result<Outcome, StoreError> {
         let challenged =
             tenant.all_mappings().find(|m| m.im == chat.from && m.state == "challenged").cloned();
-        let text = match (challenged, read_chat(&chat.body, false)) {
+        let asked = self.open_question(author, None).await?;
+        let numbers = challenged.is_none()
+            && asked.as_ref().is_some_and(|row| row.state == "awaiting_decision");
+        let text = match (challenged, read_chat(&chat.body, numbers)) {
             (Some(mapping), Chat::Text(answer)) => self.challenge_answer(mapping, answer.trim()),
             (_, Chat::Stop) => return self.stop(tenant, transaction, chat, None).await,
             (_, Chat::Decide(choice)) => {
-                let member = author.member.as_ref();
-                let open = match member {
-                    Some(m) => {
-                        self.router.store.of(&tenant.tenant.id).open_questions(&m.id).await?
-                    }
-                    None => vec![],
-                };
-                return match open.into_iter().next_back() {
-                    Some(row) => self.decided(tenant, transaction, chat, row, choice, author).await,
-                    None => {
-                        let text = "Nothing is open that could be decided.".to_owned();
-                        self.line(tenant, transaction, chat, None, text).await
-                    }
-                };
+                return self.decided_here(tenant, transaction, chat, asked, choice, author).await;
             }
+            (_, Chat::Email { subject: None, text }) if text.is_empty() => {
+                let choice = Choice::Email;
+                return self.decided_here(tenant, transaction, chat, asked, choice, author).await;
+            }
+            (_, Chat::Email { .. }) => "Send !email to the contact whom you want to write to: here                                         nobody reads it."
+                .to_owned(),
             _ => format!(
                 "{}\nTo write to somebody, add NAME\\40DOMAIN@{} as a contact.",
                 words::help(None),
@@ -272,11 +285,29 @@ impl Batch<'_> {
         self.line(tenant, transaction, chat, None, text).await
     }
 
+    /// A decision told to the bridge itself: about whatever was asked last.
+    async fn decided_here(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        chat: &ChatIn,
+        asked: Option<rows::Delivery>,
+        choice: Choice,
+        author: &Person,
+    ) -> Result<Outcome, StoreError> {
+        match asked {
+            Some(row) => self.decided(tenant, transaction, chat, row, choice, author).await,
+            None => {
+                let text = "Nothing is open that could be decided.".to_owned();
+                self.line(tenant, transaction, chat, None, text).await
+            }
+        }
+    }
+
     fn challenge_answer(&mut self, mapping: rows::Mapping, answer: &str) -> String {
         let expired = mapping.challenge_until.is_some_and(|until| until < self.now.0);
         let email = mapping.email.clone();
-        let (mut next, text) = (mapping, ());
-        let () = text;
+        let mut next = mapping;
         let words = if expired || next.attempts >= CHALLENGE_ATTEMPTS {
             "claimed".clone_into(&mut next.state);
             "This question has expired. Ask for a new one on your settings page.".to_owned()
@@ -288,6 +319,7 @@ impl Batch<'_> {
         } else if answer == "2" {
             "revoked".clone_into(&mut next.state);
             next.revoked_at = Some(self.now.0);
+            next.how = Some(isthmus_store::DECLINED.to_owned());
             "Sorry for the disturbance. You will not be asked again.".to_owned()
         } else {
             next.attempts += 1;

@@ -1,9 +1,6 @@
 //! Answers to the question, from wherever they come: whoever answers first decides.
 
-use isthmus_domain::{
-    delivery::{Choice, Happened, NotPossible},
-    ids::DeliveryId,
-};
+use isthmus_domain::delivery::{Choice, Happened, NotPossible, Reach};
 use isthmus_store::{StoreError, TenantView, rows};
 
 use isthmus_domain::service::Decision;
@@ -35,16 +32,9 @@ impl Batch<'_> {
         choice: Choice,
         by: &str,
     ) -> Result<Result<(), NotPossible>, StoreError> {
-        let all = match &row.question {
-            Some(question) => {
-                self.router.store.of(&row.tenant_id).deliveries_asked(question).await?
-            }
-            None => vec![row.clone()],
-        };
-        let open =
-            |d: &rows::Delivery| matches!(d.state.as_str(), "awaiting_decision" | "retrying");
-        // The delivery that was named must be open; the others go along if they are.
-        if !open(&row) {
+        // Somebody else may have decided in this very turn.
+        let row = self.newest_of(row);
+        if !is_open(&row) {
             let state = crate::steps::read_state(&row)?;
             return Ok(Err(if state.is_settled() {
                 NotPossible::Settled(state.name())
@@ -52,44 +42,48 @@ impl Batch<'_> {
                 NotPossible::NotAsked(state.name())
             }));
         }
-        let email_delivery: String = DeliveryId::new(self.now, &self.router.chance).into();
-        let waiting: Vec<_> = all.into_iter().filter(open).collect();
-        let together = choice == Choice::Email && waiting.len() > 1;
-        for delivery in &waiting {
-            let happened = Happened::Decided {
-                choice,
-                by: by.to_owned(),
-                email_delivery: email_delivery.clone(),
-            };
-            let step = if together {
-                self.advance_quietly(delivery.clone(), happened).await
-            } else {
-                self.advance(delivery.clone(), happened).await.map(|_| ())
-            };
-            match step {
-                Ok(()) => {}
+        let decided = |email_delivery: String| Happened::Decided {
+            choice,
+            by: by.to_owned(),
+            email_delivery,
+        };
+        let mut all = match choice {
+            // The others go along in the same mail.
+            Choice::Email => vec![row],
+            Choice::Retry | Choice::Abort => {
+                let mut all = self.waiting_with(&row).await?;
+                all.retain(is_open);
+                all.push(row);
+                all.sort_by_key(|d| d.seq);
+                all
+            }
+        };
+        for delivery in &mut all {
+            match self.advance(delivery.clone(), decided(String::new())).await {
+                Ok(moved) => *delivery = moved,
                 Err(StepError::Store(error)) => return Err(error),
                 Err(StepError::NotPossible(why)) => return Ok(Err(why)),
             }
         }
-        if together {
-            self.become_email(&waiting, email_delivery).await?;
+        if choice == Choice::Retry {
+            self.at_once_if_there(all).await?;
         }
         Ok(Ok(()))
     }
 
-    /// A step whose effects the caller performs once for several deliveries.
-    async fn advance_quietly(
-        &mut self,
-        mut row: rows::Delivery,
-        happened: Happened,
-    ) -> Result<(), StepError> {
-        let rules = crate::steps::read_wire(&row)?.rules;
-        let policy = self.policy(&row, rules);
-        let (next, _) = crate::steps::read_state(&row)?.step(happened, &policy, self.now)?;
-        crate::steps::write_state(&mut row, &next, self.now);
-        row.version += 1;
-        self.plan.set.put_deliveries.push(row);
+    /// Whoever is there by now need not wait for the timer.
+    async fn at_once_if_there(&mut self, retrying: Vec<rows::Delivery>) -> Result<(), StoreError> {
+        for row in retrying.into_iter().filter(|row| row.medium == "im") {
+            let wire = crate::steps::read_wire(&row)?;
+            if self.reach(&wire.bridge_domain, &row.address) == Reach::Available {
+                self.happened(row, Happened::Presence(Reach::Available)).await?;
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether the sender can still decide.
+pub(crate) fn is_open(row: &rows::Delivery) -> bool {
+    matches!(row.state.as_str(), "awaiting_decision" | "retrying")
 }

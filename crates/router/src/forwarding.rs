@@ -4,7 +4,7 @@
 use isthmus_domain::{clock::Millis, ids::OutboundId};
 use isthmus_store::{TenantView, rows};
 
-use isthmus_domain::service::MailIn;
+use isthmus_domain::service::{MailIn, Trust};
 
 use crate::batch::Batch;
 
@@ -19,6 +19,9 @@ impl Batch<'_> {
     ) {
         let tenant = &tenant.tenant;
         let (Some(route), "mx") = (&tenant.forward_to, tenant.mail_mode.as_str()) else { return };
+        // Whoever is named as the sender of a forged mail had no part in it: should it not be
+        // taken over there, nobody is told (RFC 5321 section 6.2; see `timers`).
+        let kind = if mail.trust == Trust::Bad { "forward.silent" } else { "forward" };
         for rcpt in mail.rcpts.iter().filter(|r| r.domain() != tenant.bridge_domain) {
             let id: String = OutboundId::derived(
                 Millis(transaction.at),
@@ -31,7 +34,7 @@ impl Batch<'_> {
                 tenant_id: tenant.id.clone(),
                 seq,
                 delivery_id: None,
-                kind: "forward".into(),
+                kind: kind.into(),
                 mail_from: mail.mail_from.as_ref().map(ToString::to_string).unwrap_or_default(),
                 rcpt: rcpt.as_str().to_owned(),
                 subject: subject.to_owned(),

@@ -65,6 +65,7 @@ impl Batch<'_> {
         }
         write_state(&mut line, &State::Accepted, self.now);
         write_state(&mut line, &State::Checking { until }, self.now);
+        self.published(&line);
         self.plan.set.put_deliveries.push(line);
         Ok(())
     }
@@ -130,6 +131,7 @@ impl Batch<'_> {
                 State::BecameEmail { at: self.now, delivery: last.id.clone(), by: BY.to_owned() };
             write_state(&mut row, &state, self.now);
             row.version += 1;
+            self.published(&row);
             self.plan.set.put_deliveries.push(row);
         }
         let files = self.files_of(&last.tenant_id, &messages).await?;

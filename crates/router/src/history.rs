@@ -8,6 +8,7 @@ use isthmus_domain::service::OutFileRef;
 use crate::{
     batch::{Batch, Talk},
     compose::{Answered, ImContext, when},
+    plan::Rules,
 };
 
 /// Messages that are looked at for one history.
@@ -43,6 +44,19 @@ pub(crate) fn was_part_of(message: &rows::Message, person: &str) -> bool {
         && (message.from_person == person || named(&message.to_list) || named(&message.cc_list))
 }
 
+/// What somebody may see of a conversation, as far back as is looked.
+pub(crate) struct History {
+    /// Oldest first.
+    pub(crate) messages: Vec<rows::Message>,
+    /// There may be more before these.
+    pub(crate) cut: bool,
+}
+
+/// Whether an instant message will not arrive as one.
+fn was_given_up(row: &rows::Delivery) -> bool {
+    matches!(row.state.as_str(), "aborted" | "became_email" | "failed")
+}
+
 impl Batch<'_> {
     /// The messages of a conversation that `person` took part in, oldest first.
     pub(crate) async fn history_for(
@@ -51,12 +65,23 @@ impl Batch<'_> {
         person: &str,
         before_seq: i64,
     ) -> Result<Vec<rows::Message>, StoreError> {
+        Ok(self.look_back(talk, person, before_seq).await?.messages)
+    }
+
+    /// The same, and whether there is more.
+    pub(crate) async fn look_back(
+        &self,
+        talk: &Talk,
+        person: &str,
+        before_seq: i64,
+    ) -> Result<History, StoreError> {
         let mut all = if self.is_fresh(&talk.row.id) {
             Vec::new()
         } else {
             let scope = self.router.store.of(&talk.row.tenant_id);
             scope.messages(&talk.row.id, Some(before_seq), LOOK_BACK).await?
         };
+        let cut = all.len() as u64 >= LOOK_BACK;
         // What this batch is about to write counts as written.
         for message in &self.plan.set.once_messages {
             let known = all.iter().any(|m| m.id == message.id);
@@ -66,7 +91,7 @@ impl Batch<'_> {
         }
         all.retain(|m| was_part_of(m, person));
         all.sort_by_key(|m| m.seq);
-        Ok(all)
+        Ok(History { messages: all, cut })
     }
 
     /// The files of some messages, those of this batch included.
@@ -116,65 +141,140 @@ impl Batch<'_> {
         format!("{}/c/{token}", self.router.config.public_url)
     }
 
-    /// What goes below an instant message to `person`: once per conversation and person.
-    /// Marks it as sent on the participant, which the caller writes with the conversation.
+    /// What goes below an instant message to `person`: once per conversation and person, and
+    /// later only what tells which older message is answered.
     pub(crate) async fn im_context(
         &mut self,
         tenant: &TenantView,
-        talk: &mut Talk,
+        talk: &Talk,
         person: &str,
-        before_seq: i64,
+        message: &rows::Message,
     ) -> Result<ImContext, StoreError> {
-        let mut context =
-            ImContext { introduction: self.introduction(tenant, person), ..Default::default() };
-        if talk.participant(person).is_none_or(|p| p.history_seq > 0) {
+        let mut context = ImContext {
+            introduction: self.introduction(tenant, person),
+            starts: talk.participant(person).is_some_and(|p| p.history_seq == 0),
+            ..Default::default()
+        };
+        if !context.starts && message.in_reply_to.is_none() {
             return Ok(context);
         }
-        let history = self.history_for(talk, person, before_seq).await?;
-        if let Some(last) = history.last() {
-            let zone = &tenant.tenant.time_zone;
-            let files = self.files_of(&tenant.tenant.id, std::slice::from_ref(last)).await?;
-            let medium = if last.medium == "im" { "message" } else { "mail" };
-            let whose = if last.from_person == person {
-                format!("your {medium}")
-            } else {
-                format!("{}'s {medium}", last.from_name)
-            };
-            context.answers = Some(Answered {
-                subject: last.subject.clone(),
-                whose,
-                when: when(Millis(last.at), self.now, zone),
-                text: last.text.clone(),
-                files: files
-                    .iter()
-                    .map(|f| (f.name.clone(), f.size, self.file_link(&tenant.tenant.id, &f.id)))
-                    .collect(),
-            });
+        let history = self.history_for(talk, person, message.seq).await?;
+        let Some(last) = history.last() else { return Ok(context) };
+        let named = message
+            .in_reply_to
+            .as_ref()
+            .and_then(|id| history.iter().rfind(|m| &m.message_id == id));
+        let answered = named.unwrap_or(last);
+        // Whoever has seen the conversation sees by the place alone that the newest is meant.
+        if !context.starts && answered.id == last.id {
+            return Ok(context);
+        }
+        context.answers = Some(self.answered(tenant, person, answered).await?);
+        if context.starts {
             context.earlier = history.len() - 1;
             if context.earlier > 0 {
                 context.link = Some(self.conversation_link(talk, person, last.seq));
             }
         }
-        if let Some(p) = talk.people.iter_mut().find(|p| p.person == person) {
-            p.history_seq = before_seq;
-        }
         Ok(context)
     }
 
+    /// The message that is answered, as the recipient knows it.
+    async fn answered(
+        &self,
+        tenant: &TenantView,
+        person: &str,
+        message: &rows::Message,
+    ) -> Result<Answered, StoreError> {
+        let files = self.files_of(&tenant.tenant.id, std::slice::from_ref(message)).await?;
+        let medium = if message.medium == "im" { "message" } else { "mail" };
+        let whose = if message.from_person == person {
+            format!("your {medium}")
+        } else {
+            format!("{}'s {medium}", message.from_name)
+        };
+        Ok(Answered {
+            subject: message.subject.clone(),
+            whose,
+            when: when(Millis(message.at), self.now, &tenant.tenant.time_zone),
+            text: message.text.clone(),
+            files: files
+                .iter()
+                .map(|f| (f.name.clone(), f.size, self.file_link(&tenant.tenant.id, &f.id)))
+                .collect(),
+        })
+    }
+
     /// The sentence for the very first message that a contact gets from this tenant.
-    fn introduction(&mut self, tenant: &TenantView, person: &str) -> Option<String> {
+    fn introduction(&self, tenant: &TenantView, person: &str) -> Option<String> {
+        let contact = self.newest_contact(tenant, person)?;
+        contact.introduced_at.is_none().then(|| {
+            format!(
+                "This comes through {}, which joins their email and your chat: what you type here is \
+                 your answer. !stop ends it.",
+                tenant.tenant.name
+            )
+        })
+    }
+
+    /// A contact as this batch leaves it.
+    fn newest_contact<'a>(
+        &'a self,
+        tenant: &'a TenantView,
+        person: &str,
+    ) -> Option<&'a rows::Contact> {
         let contact = tenant.contact(person)?;
-        let planned = self.plan.set.put_contacts.iter().any(|c| c.id == contact.id);
-        if contact.introduced_at.is_some() || planned {
-            return None;
+        let planned = self.plan.set.put_contacts.iter().rev().find(|c| c.id == contact.id);
+        Some(planned.unwrap_or(contact))
+    }
+
+    /// Notes what went along with an instant message, unless that was given up at once. The
+    /// caller writes the conversation.
+    pub(crate) fn shown(&mut self, talk: &mut Talk, row: &rows::Delivery, rules: Rules) {
+        if was_given_up(row) {
+            return;
         }
-        let introduced = rows::Contact { introduced_at: Some(self.now.0), ..contact.clone() };
-        self.plan.set.put_contacts.push(introduced);
-        Some(format!(
-            "This comes through {}, which joins their email and your chat: what you type here is your \
-             answer. !stop ends it.",
-            tenant.tenant.name
-        ))
+        if rules.starts
+            && let Some(p) = talk.people.iter_mut().find(|p| p.person == row.person)
+        {
+            p.history_seq = row.seq;
+        }
+        if rules.introduces {
+            self.introduced(row, Some(self.now.0));
+        }
+    }
+
+    /// A message that was given up showed nothing: what went along with it goes with the next.
+    pub(crate) async fn never_shown(
+        &mut self,
+        row: &rows::Delivery,
+        rules: Rules,
+    ) -> Result<(), StoreError> {
+        if !was_given_up(row) {
+            return Ok(());
+        }
+        if rules.introduces {
+            self.introduced(row, None);
+        }
+        if rules.starts
+            && let Some(mut talk) = self.talk(&row.tenant_id, &row.conversation_id).await?
+            && let Some(p) =
+                talk.people.iter_mut().find(|p| p.person == row.person && p.history_seq == row.seq)
+        {
+            p.history_seq = 0;
+            self.put_talk(talk);
+        }
+        Ok(())
+    }
+
+    fn introduced(&mut self, row: &rows::Delivery, at: Option<i64>) {
+        let directory = std::sync::Arc::clone(&self.directory);
+        let contact = directory
+            .tenant(&row.tenant_id)
+            .and_then(|t| self.newest_contact(t, &row.person).cloned());
+        if let Some(contact) = contact.filter(|c| c.introduced_at != at) {
+            self.plan.set.put_contacts.push(rows::Contact { introduced_at: at, ..contact });
+        }
     }
 
     /// The files of a message as references to their octets.
@@ -186,6 +286,7 @@ impl Batch<'_> {
                 media_type: f.media_type.clone(),
                 size: f.size,
                 hash: f.hash.clone(),
+                content_id: f.content_id.clone(),
             })
             .collect()
     }

@@ -2,29 +2,39 @@
 
 mod answers;
 mod batch;
+mod bounces;
 mod challenges;
 mod chat_in;
 mod codes;
 mod compose;
 mod decisions;
+mod forged;
 mod forwarding;
+mod forwards;
 mod gather;
+mod head;
+mod held;
 mod history;
+mod inbox;
 mod live;
 mod mail_in;
+mod mail_out;
 mod mail_to_bridge;
 mod notices;
 mod originals;
 mod outbound;
 mod plan;
 mod prepare;
+mod repeats;
 mod requests;
 mod run;
 mod senders;
 mod services;
+mod setbacks;
 mod settle;
 mod steps;
 mod timers;
+mod waiting;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -36,6 +46,7 @@ use isthmus_im::ImNetwork;
 use isthmus_queue::{Bus, Queue};
 use isthmus_store::Store;
 
+pub use forged::NoticeBudget;
 pub use run::Running;
 
 /// Times and names that the router works with.
@@ -45,6 +56,8 @@ pub struct RouterConfig {
     pub public_url: String,
     /// The name of this installation in its loop header.
     pub installation: String,
+    /// Our name towards mail servers.
+    pub hostname: String,
     /// The relay for outbound mail; `None`: it is kept to be looked at.
     pub relay: Option<String>,
     /// Between two attempts to reach somebody.
@@ -73,6 +86,8 @@ pub struct Router {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub chance: Arc<Chance>,
+    /// Notices about forged mail, hour by hour.
+    pub notices: NoticeBudget,
     /// Times and names.
     pub config: RouterConfig,
 }

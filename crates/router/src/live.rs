@@ -110,13 +110,18 @@ impl Live {
         self.unhanded.range(from..place(row)).next().is_some()
     }
 
-    /// Messages that no sender has: never handed over, or given back. In order, at most `limit`.
+    /// Messages that no sender has: never handed over, or given back. In order, at most `limit`
+    /// of each lane, so that one without a session leaves room for the others.
     pub(crate) fn unhanded(&self, limit: usize) -> Vec<rows::Delivery> {
-        self.unhanded
-            .iter()
-            .take(limit)
-            .filter_map(|(_, _, wire)| self.get(wire).cloned())
-            .collect()
+        let mut found = Vec::new();
+        let mut next = self.unhanded.first();
+        while let Some((lane, _, _)) = next {
+            let from = (lane.clone(), i64::MIN, String::new());
+            let of_lane = self.unhanded.range(from..).take_while(|(l, _, _)| l == lane);
+            found.extend(of_lane.take(limit).filter_map(|(_, _, wire)| self.get(wire).cloned()));
+            next = self.unhanded.range((lane.clone(), i64::MAX, String::new())..).next();
+        }
+        found
     }
 
     /// Not connected, or the connection broke while it was written and nobody knows: it goes again
@@ -147,6 +152,17 @@ impl Live {
         for wire in again {
             self.given_back(&wire);
         }
+    }
+
+    /// Drops messages of tenants that are gone: deleting them has closed their rows.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(&str) -> bool) {
+        let gone: Vec<rows::Delivery> = self
+            .by_wire
+            .values()
+            .filter(|waiting| is_gone(&waiting.row.tenant_id))
+            .map(|waiting| rows::Delivery { state: "failed".into(), ..waiting.row.clone() })
+            .collect();
+        gone.iter().for_each(|row| self.note(row));
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,23 +1,15 @@
 //! A mail that came in: into the conversations of the members it is for, or to the bridge.
 
 use bytes::Bytes;
-use isthmus_domain::{
-    address::{BridgeLocal, read_bridge_local},
-    clock::Millis,
-    delivery::{Happened, Medium, Reach},
-};
-use isthmus_mail::mime::{self, Action, Kind, Mailbox, Parsed};
+use isthmus_domain::{address::read_bridge_local, clock::Millis, delivery::Medium};
+use isthmus_mail::mime::{self, Kind, Parsed};
 use isthmus_store::{StoreError, TenantView, rows};
 
 use isthmus_domain::service::{MailIn, OutFileRef};
 
 use crate::{
     batch::{Batch, Person, Talk},
-    compose as words,
-    history::address_list,
-    plan::{Rules, Wire, WireFile},
     services::Outcome,
-    steps::{NewIm, StepError},
 };
 
 /// A mail, read, with its files kept.
@@ -41,7 +33,13 @@ pub(crate) async fn read(
 ) -> Result<Result<Incoming, String>, StoreError> {
     let parsed = if raw.len() > 256 * 1024 {
         let parse = move || mime::parse(&raw);
-        tokio::task::spawn_blocking(parse).await.map_err(|_| StoreError::Closed)?
+        tokio::task::spawn_blocking(parse).await.map_err(|ended| {
+            if ended.is_panic() {
+                StoreError::Rule("reading it went wrong".into())
+            } else {
+                StoreError::Closed
+            }
+        })?
     } else {
         mime::parse(&raw)
     };
@@ -96,6 +94,7 @@ async fn kept(
         media_type: attachment.media_type.clone(),
         size: i64::try_from(data.len()).unwrap_or(i64::MAX),
         hash: keep(store, tenant, data, blobs).await?,
+        content_id: attachment.content_id.clone(),
     })
 }
 
@@ -104,6 +103,14 @@ pub(crate) struct Filed<'a> {
     pub(crate) author: &'a Person,
     pub(crate) held: Option<String>,
     pub(crate) part: &'a str,
+    /// Who counts as a recipient even if the header names them in no way that is understood.
+    pub(crate) recipient: Option<&'a Person>,
+}
+
+/// Whether a program wrote it, for all that is known (RFC 3834, RFC 3464, RFC 6047). A mail
+/// without a sender in the envelope is a program's whatever its header says.
+pub(crate) fn is_automatic(mail: &MailIn, parsed: &Parsed) -> bool {
+    parsed.auto || !matches!(parsed.kind, Kind::Ordinary) || mail.mail_from.is_none()
 }
 
 impl Batch<'_> {
@@ -117,10 +124,7 @@ impl Batch<'_> {
     ) -> Result<Outcome, StoreError> {
         self.plan.set.once_blobs.append(&mut incoming.blobs);
         self.pass_on(tenant, transaction, &mail, &incoming.parsed.subject);
-        if let Kind::Bounce(report) = &incoming.parsed.kind {
-            let report = report.clone();
-            return self.bounce(tenant, transaction, &mail, &incoming, &report).await;
-        }
+        self.reported_by_envelope_id(tenant, &mail, &incoming).await?;
         let mut outcome = Outcome::Done;
         for rcpt in &mail.rcpts {
             let this = if rcpt.domain() == tenant.tenant.bridge_domain {
@@ -141,111 +145,25 @@ impl Batch<'_> {
         Ok(outcome)
     }
 
-    /// Ordinary mail to a member: into the inbox, and to their chat if they are there.
-    async fn for_member(
-        &mut self,
-        tenant: &TenantView,
-        transaction: &rows::Transaction,
-        mail: &MailIn,
-        incoming: &Incoming,
-        rcpt: &str,
-    ) -> Result<Outcome, StoreError> {
-        let Some(member) = tenant.member(rcpt).cloned() else { return Ok(Outcome::Done) };
-        let parsed = &incoming.parsed;
-        let author =
-            Person::by_email(tenant, &parsed.from.email.key(), parsed.from.name.as_deref());
-        let to = Person {
-            key: member.email.clone(),
-            name: member.name.clone(),
-            member: Some(member.clone()),
-        };
-        // A member's name needs proof; anybody else's is as good as in any mailbox.
-        let forged = author.member.is_some() && !mail.trust.is_good();
-        let held = forged.then(|| "the sender could not be proven".to_owned());
-        let Some(mut talk) = self.talk_for(tenant, transaction, incoming, &author, &to).await?
-        else {
-            return Ok(Outcome::Done);
-        };
-        let filed = Filed { author: &author, held: held.clone(), part: &to.key };
-        let message = self.file_mail(tenant, transaction, mail, incoming, &mut talk, filed).await?;
-        if forged {
-            if let Some(claimed) = &author.member {
-                let (subject, body) =
-                    crate::answers::forged(&author.name, &parsed.subject, &mail.verdict);
-                self.notice_mail(tenant, claimed, &subject, &body, None).await?;
-            }
-            return Ok(Outcome::Done);
-        }
-        let ordinary = matches!(parsed.kind, Kind::Ordinary) && !parsed.auto;
-        let bad =
-            mail.trust == isthmus_domain::service::Trust::Bad || parsed.upstream_verdict.is_some();
-        let address = tenant.im_of(&member.email).map(|m| m.im.clone());
-        if let Some(address) = address
-            && ordinary
-            && !bad
-            && self.reach(&tenant.tenant.bridge_domain, &address) == Reach::Available
-        {
-            self.show_in_chat(tenant, transaction, &mut talk, &message, &author, &to, &address)
-                .await?;
-        }
-        Ok(Outcome::Done)
-    }
-
-    /// Ordinary mail shown in the chat of a member who is there. Nobody is asked about it.
-    #[expect(clippy::too_many_arguments, reason = "two people, one message, where it goes")]
-    async fn show_in_chat(
-        &mut self,
-        tenant: &TenantView,
-        transaction: &rows::Transaction,
-        talk: &mut Talk,
-        message: &rows::Message,
-        author: &Person,
-        to: &Person,
-        address: &str,
-    ) -> Result<(), StoreError> {
-        let files = self.files_in_plan(&message.id);
-        let mut text = words::excerpt(&message.text, 4_000);
-        if !message.subject.is_empty() {
-            text = format!("✉ {}\n{text}", message.subject);
-        }
-        let wire = Wire {
-            text,
-            from: author.email(),
-            from_name: self.shown_name(author),
-            bridge_domain: tenant.tenant.bridge_domain.clone(),
-            files: files
-                .iter()
-                .zip(Self::file_refs(&files))
-                .map(|(row, file)| WireFile { id: row.id.clone(), file })
-                .collect(),
-            rules: Rules::default(),
-        };
-        self.new_im(NewIm {
-            tenant,
-            transaction: &transaction.id,
-            talk: Some(talk),
-            message: &message.id,
-            seq: message.seq,
-            person: &to.key,
-            address,
-            member: None,
-            source: "smtp",
-            wire,
-            delivery_id: None,
-        })
-        .await?;
-        if let Some(p) = talk.people.iter_mut().find(|p| p.person == to.key) {
-            p.history_seq = message.seq;
-        }
-        self.put_talk(talk.clone());
-        Ok(())
-    }
-
     pub(crate) fn files_in_plan(&self, message: &str) -> Vec<rows::Attachment> {
         self.plan.set.once_attachments.iter().filter(|a| a.message_id == message).cloned().collect()
     }
 
-    /// The conversation of two people that a mail belongs to; `None` if it lies there already.
+    /// Whether this mail lies in a conversation of these two already.
+    pub(crate) async fn is_here(
+        &mut self,
+        tenant: &TenantView,
+        incoming: &Incoming,
+        author: &Person,
+        to: &Person,
+    ) -> Result<bool, StoreError> {
+        let Some(message_id) = &incoming.parsed.message_id else { return Ok(false) };
+        let id = &tenant.tenant.id;
+        let thread = std::slice::from_ref(message_id);
+        Ok(self.by_thread(id, thread, &author.key, &to.key).await?.is_some())
+    }
+
+    /// The conversation of two people that a mail belongs to.
     pub(crate) async fn talk_for(
         &mut self,
         tenant: &TenantView,
@@ -253,26 +171,27 @@ impl Batch<'_> {
         incoming: &Incoming,
         author: &Person,
         to: &Person,
-    ) -> Result<Option<Talk>, StoreError> {
-        let id = &tenant.tenant.id;
-        let parsed = &incoming.parsed;
-        if let Some(message_id) = &parsed.message_id {
-            let wanted = crate::batch::pair(&author.key, &to.key);
-            for known in self.called(id, message_id).await? {
-                if let Some(talk) = self.talk(id, &known.conversation).await?
-                    && talk.row.pair == wanted
-                {
-                    return Ok(None);
-                }
-            }
+    ) -> Result<Talk, StoreError> {
+        let thread = mime::thread_keys(&incoming.parsed);
+        match self.by_thread(&tenant.tenant.id, &thread, &author.key, &to.key).await? {
+            Some(talk) => Ok(talk),
+            None => Ok(self.new_talk(tenant, transaction, incoming, author, to)),
         }
-        let thread = mime::thread_keys(parsed);
-        if let Some(talk) = self.by_thread(id, &thread, &author.key, &to.key).await? {
-            return Ok(Some(talk));
-        }
-        let subject = mime::base_subject(&parsed.subject);
+    }
+
+    /// A conversation of its own for a mail.
+    pub(crate) fn new_talk(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        incoming: &Incoming,
+        author: &Person,
+        to: &Person,
+    ) -> Talk {
+        let subject = mime::base_subject(&incoming.parsed.subject);
         let at = Millis(transaction.at);
-        Ok(Some(self.open_talk(id, &subject, [author, to], Medium::Email, at, &transaction.id)))
+        let id = &tenant.tenant.id;
+        self.open_talk(id, &subject, [author, to], Medium::Email, at, &transaction.id)
     }
 
     /// Writes a mail into its conversation.
@@ -287,11 +206,10 @@ impl Batch<'_> {
     ) -> Result<rows::Message, StoreError> {
         let parsed = &incoming.parsed;
         let id = self.message_id(transaction, filed.part);
-        let quoted = [parsed.quoted.as_deref(), parsed.signature.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("\n");
+        let mut head = self.head(tenant, mail, incoming, &filed.author.key, &talk.row.id).await?;
+        if let Some(recipient) = filed.recipient {
+            head = head.with_recipient(recipient);
+        }
         let message = rows::Message {
             message_id: parsed
                 .message_id
@@ -304,16 +222,16 @@ impl Batch<'_> {
             medium: "email".into(),
             from_person: filed.author.key.clone(),
             from_name: filed.author.name.clone(),
-            to_list: boxes(&parsed.to),
-            cc_list: boxes(&parsed.cc),
+            to_list: head.to,
+            cc_list: head.cc,
             subject: parsed.subject.clone(),
-            text: parsed.markdown.clone().unwrap_or_else(|| parsed.text.clone()),
-            quoted: Some(quoted).filter(|q| !q.is_empty()),
-            html_hash: incoming.html.clone(),
+            text: said(parsed),
+            quoted: head.quoted,
+            html_hash: head.html,
             raw_hash: Some(mail.raw.clone()),
-            in_reply_to: parsed.in_reply_to.first().cloned(),
-            refs: serde_json::to_string(&parsed.references).unwrap_or_default(),
-            verdict: Some(mail.verdict.clone()),
+            in_reply_to: head.in_reply_to,
+            refs: head.refs,
+            verdict: head.verdict,
             held: filed.held,
             automatic: parsed.auto,
             transaction_id: transaction.id.clone(),
@@ -324,69 +242,11 @@ impl Batch<'_> {
         self.add_message(talk, message.clone(), files);
         Ok(message)
     }
-
-    /// A delivery status notification: what became of a mail of ours.
-    async fn bounce(
-        &mut self,
-        tenant: &TenantView,
-        transaction: &rows::Transaction,
-        mail: &MailIn,
-        incoming: &Incoming,
-        report: &mime::Report,
-    ) -> Result<Outcome, StoreError> {
-        let token = mail.rcpts.iter().find_map(|r| match read_bridge_local(r.local()) {
-            Some(BridgeLocal::Bounce(token)) => Some(format!("out_{token}")),
-            _ => None,
-        });
-        // The address that only we know, then the envelope id, then the returned header.
-        let keys = [token, report.envelope_id.clone(), report.original_message_id.clone()];
-        let mut found = None;
-        for key in keys.into_iter().flatten() {
-            found = self.router.store.outbound_called(&key).await?;
-            if found.as_ref().is_some_and(|o| o.tenant_id == tenant.tenant.id) {
-                break;
-            }
-            found = None;
-        }
-        let Some(outbound) = found else {
-            let _ = (transaction, incoming);
-            return Ok(Outcome::refused("a notification about a mail that is not ours"));
-        };
-        let Some(recipient) = report.recipients.first() else { return Ok(Outcome::Done) };
-        let happened = match recipient.action {
-            Action::Failed => {
-                let words =
-                    recipient.diagnostic.clone().unwrap_or_else(|| recipient.status.clone());
-                if recipient.status.starts_with('5') {
-                    self.plan.set.once_suppressions.push(rows::Suppression {
-                        tenant_id: tenant.tenant.id.clone(),
-                        address: outbound.rcpt.to_ascii_lowercase(),
-                        reason: words::excerpt(&words, 300),
-                        at: self.now.0,
-                    });
-                }
-                Happened::Bounced {
-                    temporary: false,
-                    reason: format!(
-                        "the recipient's server returned it: {}",
-                        words::excerpt(&words, 300)
-                    ),
-                }
-            }
-            Action::Delivered => Happened::Evidence(isthmus_domain::delivery::Evidence::Dsn),
-            _ => return Ok(Outcome::Done),
-        };
-        let Some(delivery) = &outbound.delivery_id else { return Ok(Outcome::Done) };
-        if let Some(row) = self.router.store.of(&tenant.tenant.id).delivery(delivery).await? {
-            match self.advance(row, happened).await {
-                Ok(_) | Err(StepError::NotPossible(_)) => {}
-                Err(StepError::Store(error)) => return Err(error),
-            }
-        }
-        Ok(Outcome::Done)
-    }
 }
 
-pub(crate) fn boxes(list: &[Mailbox]) -> String {
-    address_list(list.iter().map(|m| (m.name.as_deref().unwrap_or_default(), m.email.as_str())))
+/// The new text, with emphasis and links where its HTML has any. An HTML part that says nothing,
+/// as some programs add one, must not hide what the plain text says.
+fn said(parsed: &Parsed) -> String {
+    let marked = parsed.markdown.as_ref().filter(|m| !m.trim().is_empty());
+    marked.unwrap_or(&parsed.text).clone()
 }

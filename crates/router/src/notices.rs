@@ -3,8 +3,9 @@
 use isthmus_domain::{
     address::Email,
     clock::Millis,
-    delivery::{Choice, State},
+    delivery::{Choice, Standing, State},
     ids::MessageId,
+    service::ChatIn,
     signed::Opens,
 };
 use isthmus_mail::mime::{self, Mailbox};
@@ -17,6 +18,8 @@ use crate::{
     steps::standing,
 };
 
+/// How the Message-ID of a mail from the bridge itself begins.
+const NOTICE: &str = "notice-";
 /// How long the links of a question work.
 const QUESTION_MS: i64 = 30 * 86_400_000;
 
@@ -49,8 +52,7 @@ impl Batch<'_> {
             "im" => {
                 let text = words::question_chat(&name, rules.can_email, keep_days, &otherwise);
                 let contact = Email::parse(&row.person).ok().map(|e| (e, name.clone()));
-                if let Some(mapping) = tenant.im_of(&member.email) {
-                    let to = mapping.im.clone();
+                if let Some(to) = self.wrote_from(tenant, member, row).await? {
                     self.system_line(tenant, &row.transaction_id, &to, contact, text).await?;
                 }
             }
@@ -80,7 +82,7 @@ impl Batch<'_> {
                     addresses: choices.map(|c| format!("mailto:d-{token}+{}@{bridge}", c.as_str())),
                     settings: format!("{}/settings", self.router.config.public_url),
                 });
-                self.notice_mail(tenant, member, &subject, &body, None).await?;
+                self.notice_in(tenant, member, &row.conversation_id, &subject, &body).await?;
             }
             // The portal shows a card, the API an event and the delivery itself.
             _ => {}
@@ -100,7 +102,7 @@ impl Batch<'_> {
         let wish = standing(tenant.contact(&row.person).and_then(|c| c.policy.as_deref()))
             .or_else(|| standing(member.policy.as_deref()))
             .or_else(|| standing(tenant.tenant.policy.as_deref()));
-        match wish {
+        match wish.map(Standing::choice) {
             Some(Choice::Email) => format!("If you do nothing, we send it as an email ({at})."),
             Some(Choice::Abort) => format!("If you do nothing, we drop it ({at})."),
             Some(Choice::Retry) => format!("If you do nothing, we keep trying ({at})."),
@@ -175,8 +177,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         match row.source.as_str() {
             "im" => {
-                if let Some(mapping) = tenant.im_of(&member.email) {
-                    let to = mapping.im.clone();
+                if let Some(to) = self.wrote_from(tenant, member, row).await? {
                     let name = self.recipient_name(tenant, row).await?;
                     let contact = Email::parse(&row.person).ok().map(|e| (e, name));
                     self.system_line(tenant, &row.transaction_id, &to, contact, line.to_owned())
@@ -184,9 +185,30 @@ impl Batch<'_> {
                 }
                 Ok(())
             }
-            "smtp" => self.notice_mail(tenant, member, line, body, None).await,
+            "smtp" => self.notice_in(tenant, member, &row.conversation_id, line, body).await,
             _ => Ok(()),
         }
+    }
+
+    /// Where a member is told about what they wrote in chat: at the address they wrote from, while
+    /// it is still theirs.
+    async fn wrote_from(
+        &self,
+        tenant: &TenantView,
+        member: &rows::Member,
+        row: &rows::Delivery,
+    ) -> Result<Option<String>, StoreError> {
+        let all = tenant.mappings(&member.email).iter().filter(|m| m.state == "verified");
+        let verified: Vec<&str> = all.map(|m| m.im.as_str()).collect();
+        if verified.len() > 1 {
+            let scope = self.router.store.of(&row.tenant_id);
+            let asked = scope.transaction(&row.transaction_id).await?;
+            let from = asked.and_then(|t| serde_json::from_str::<ChatIn>(&t.params).ok());
+            if let Some(chat) = from.filter(|chat| verified.contains(&chat.from.as_str())) {
+                return Ok(Some(chat.from));
+            }
+        }
+        Ok(tenant.im_of(&member.email).map(|m| m.im.clone()))
     }
 
     /// Whether the other side has written since the sender was last told, or never was told.
@@ -249,6 +271,24 @@ impl Batch<'_> {
         self.notice_to(tenant, &to, &member.name, subject, body, in_reply_to).await
     }
 
+    /// The same about a conversation: a plain answer to it is the member's next message there.
+    pub(crate) async fn notice_in(
+        &mut self,
+        tenant: &TenantView,
+        member: &rows::Member,
+        conversation: &str,
+        subject: &str,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        let Ok(to) = Email::parse(&member.email) else { return Ok(()) };
+        let mut mail = self.notice(tenant, &to, &member.name, subject, body, None)?;
+        let talk = self.talk(&tenant.tenant.id, conversation).await?;
+        mail.reply_to = talk
+            .and_then(|t| t.participant(&member.email).map(|p| p.token.clone()))
+            .and_then(|t| Email::parse(&format!("r-{t}@{}", tenant.tenant.bridge_domain)).ok());
+        self.send_notice(tenant, &to, mail).await
+    }
+
     /// The same to any address of one's own.
     pub(crate) async fn notice_to(
         &mut self,
@@ -260,6 +300,15 @@ impl Batch<'_> {
         in_reply_to: Option<&str>,
     ) -> Result<(), StoreError> {
         let mail = self.notice(tenant, to, name, subject, body, in_reply_to)?;
+        self.send_notice(tenant, to, mail).await
+    }
+
+    async fn send_notice(
+        &mut self,
+        tenant: &TenantView,
+        to: &Email,
+        mail: mime::Outgoing,
+    ) -> Result<(), StoreError> {
         let raw = mime::compose(&mail).map_err(unwritten)?;
         self.queue_mail(tenant, "notice", None, to, &mail.message_id, mail.subject, raw).await
     }
@@ -284,7 +333,10 @@ impl Batch<'_> {
             to: vec![Mailbox::named(name, to.clone())],
             cc: vec![],
             subject: subject.to_owned(),
-            message_id: format!("{}@{bridge}", MessageId::new(self.now, &self.router.chance)),
+            message_id: format!(
+                "{NOTICE}{}@{bridge}",
+                MessageId::new(self.now, &self.router.chance)
+            ),
             in_reply_to: in_reply_to.map(ToOwned::to_owned),
             references: in_reply_to.map(ToOwned::to_owned).into_iter().collect(),
             date: self.now,
@@ -297,7 +349,39 @@ impl Batch<'_> {
     }
 }
 
+/// The subject of a member's answer; none where it answers a notice of the bridge, whose subject
+/// is for the member alone.
+pub(crate) fn subject_of_answer(parsed: &mime::Parsed, bridge: &str) -> Option<String> {
+    let of_the_bridge = |id: &String| {
+        id.strip_prefix(NOTICE).and_then(|id| id.split_once('@')).is_some_and(|(_, d)| d == bridge)
+    };
+    let notice = parsed.in_reply_to.iter().any(of_the_bridge)
+        || parsed.references.last().is_some_and(of_the_bridge);
+    (!notice).then(|| parsed.subject.clone())
+}
+
 /// A mail of ours that breaks the rules of mails.
 pub(crate) fn unwritten(error: mime::ComposeError) -> StoreError {
     StoreError::Rule(format!("the notice could not be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the bridge tells a member is not what they write about to others.
+    #[test]
+    fn an_answer_to_a_notice_does_not_carry_its_subject() {
+        let answer = |id: &str| {
+            let raw = format!(
+                "From: a@acme.test\r\nSubject: Re: Bob is away.\r\nIn-Reply-To: <{id}>\r\n\r\nWell.\r\n"
+            );
+            let parsed = mime::parse(raw.as_bytes()).expect("a mail");
+            subject_of_answer(&parsed, "bridge.acme.test")
+        };
+        assert_eq!(answer("notice-msg_1@bridge.acme.test"), None);
+        for other in ["msg_1@bridge.acme.test", "notice-msg_1@elsewhere.test"] {
+            assert_eq!(answer(other).as_deref(), Some("Re: Bob is away."), "{other}");
+        }
+    }
 }

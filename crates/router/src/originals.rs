@@ -65,7 +65,7 @@ impl Batch<'_> {
                 self.open_talk(id, &subject, [author, &to], Medium::Email, at, &transaction.id)
             }
         };
-        let filed = Filed { author: &to, held: None, part: "original" };
+        let filed = Filed { author: &to, held: None, part: "original", recipient: None };
         self.file_mail(tenant, transaction, &mail, &incoming, &mut talk, filed).await?;
         Ok(Ok((talk, to)))
     }

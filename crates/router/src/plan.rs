@@ -13,6 +13,25 @@ pub(crate) struct Plan {
     pub(crate) acts: Vec<Act>,
 }
 
+/// How far a plan had come.
+pub(crate) struct Mark {
+    rows: Vec<usize>,
+    acts: usize,
+}
+
+impl Plan {
+    /// How far it has come, to return to if what follows goes wrong.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { rows: self.set.lengths(), acts: self.acts.len() }
+    }
+
+    /// Forgets what was planned since.
+    pub(crate) fn back_to(&mut self, mark: &Mark) {
+        self.set.truncate(&mark.rows);
+        self.acts.truncate(mark.acts);
+    }
+}
+
 /// Something outside the database.
 pub(crate) enum Act {
     /// Hand an instant message to its network.
@@ -60,4 +79,10 @@ pub(crate) struct Rules {
     pub(crate) can_email: bool,
     /// Tell nobody and record nothing in a conversation: a question, a notice, an answer of the bridge.
     pub(crate) system: bool,
+    /// What the conversation was before goes along below it.
+    #[serde(default)]
+    pub(crate) starts: bool,
+    /// The sentence about who this is goes along below it.
+    #[serde(default)]
+    pub(crate) introduces: bool,
 }

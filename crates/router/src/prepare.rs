@@ -1,10 +1,12 @@
 //! Reading what a transaction needs, before it is run: nothing slow happens inside a batch.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
 
 use isthmus_domain::service::{Challenge, ChatIn, Code, Confirm, Decision, MailIn, Request};
 use isthmus_queue::Hint;
-use isthmus_store::rows;
+use isthmus_store::{StoreError, rows};
 
 use crate::{
     mail_in,
@@ -70,18 +72,26 @@ impl Loop {
         if mail.size > 256 * 1024 {
             let (store, large, back) =
                 (self.router.store.clone(), Arc::clone(&self.large), self.ready.clone());
-            self.behind.entry(row.tenant_id.as_str().into()).or_default();
+            let tenant: Arc<str> = row.tenant_id.as_str().into();
+            self.router.queue.hold(&tenant);
+            *self.reading.entry(tenant).or_default() += 1;
             tokio::spawn(async move {
                 let octets = u32::try_from(mail.size.saturating_mul(3))
                     .unwrap_or(u32::MAX)
                     .min(LARGE_AT_ONCE);
                 let Ok(_room) = large.acquire_many(octets).await else { return };
-                let ready = read_mail(&store, &row, mail, None).await;
+                let read = AssertUnwindSafe(read_mail(&store, &row, mail, None)).catch_unwind();
+                let ready = read.await.unwrap_or_else(|_| {
+                    Ready::NotNow(StoreError::Rule("reading it went wrong".into()))
+                });
                 let _ = back.send((row, ready)).await;
             });
             return None;
         }
-        let ready = read_mail(&self.router.store, &row, mail, raw).await;
+        let read = AssertUnwindSafe(read_mail(&self.router.store, &row, mail, raw)).catch_unwind();
+        let ready = read
+            .await
+            .unwrap_or_else(|_| Ready::NotNow(StoreError::Rule("reading it went wrong".into())));
         Some((row, ready))
     }
 
@@ -94,7 +104,7 @@ impl Loop {
         let store = &self.router.store;
         let held = match store.confirmation(&confirm.confirmation).await {
             Ok(held) => held.filter(|h| h.tenant_id == row.tenant_id && h.state == "open"),
-            Err(error) => return Some((row, Ready::Unreadable(error.to_string()))),
+            Err(error) => return Some((row, Ready::NotNow(error))),
         };
         let Some(held) = held else {
             return Some((row, Ready::Unreadable("this was decided already".into())));
@@ -127,11 +137,11 @@ async fn read_mail(
     let raw = match raw {
         Ok(Some(raw)) => raw,
         Ok(None) => return Ready::Unreadable("the mail is not there any more".into()),
-        Err(error) => return Ready::Unreadable(error.to_string()),
+        Err(error) => return Ready::NotNow(error),
     };
     match mail_in::read(store, &row.tenant_id, raw).await {
         Ok(Ok(incoming)) => Ready::Mail(Box::new((mail, incoming))),
         Ok(Err(why)) => Ready::Unreadable(why),
-        Err(error) => Ready::Unreadable(error.to_string()),
+        Err(error) => Ready::NotNow(error),
     }
 }

@@ -6,7 +6,6 @@ use isthmus_domain::{
     delivery::{Medium, Reach, State},
     ids::OutboundId,
 };
-use isthmus_mail::mime::{self, Mailbox};
 use isthmus_store::{StoreError, TenantView, rows};
 
 use isthmus_domain::service::{OutFileRef, Request, To};
@@ -14,16 +13,16 @@ use isthmus_domain::service::{OutFileRef, Request, To};
 use crate::{
     batch::{Batch, Person, Talk},
     compose as words,
-    history::address_list,
+    head::Head,
+    outbound,
     plan::{Rules, Wire, WireFile},
     services::Outcome,
     steps::{NewIm, write_state},
 };
 
-/// Octets of files that go along in one mail; more of them go as links.
-const MAIL_FILES: i64 = 20_000_000;
-/// How long the relay may take before a mail counts as failed.
-const MAIL_MS: i64 = 5 * 86_400_000;
+/// When a mail of which the outbound queue said nothing counts as failed: long after the queue
+/// itself gives up, its longest pause included, so that the server's own words come first.
+const MAIL_MS: i64 = outbound::GIVE_UP_MS + 2 * 86_400_000;
 
 /// A text that a member sends to somebody in a conversation.
 pub(crate) struct Outgoing<'a> {
@@ -41,6 +40,8 @@ pub(crate) struct Outgoing<'a> {
     /// The author's own mail, if the text came as one.
     pub(crate) raw: Option<String>,
     pub(crate) message_id: Option<String>,
+    /// The header of that mail; without one the text is for the recipient alone.
+    pub(crate) head: Option<Head>,
     /// The medium in which the author wrote.
     pub(crate) written_in: Medium,
     /// A chat line: others that follow it soon go into the same mail.
@@ -61,7 +62,7 @@ impl Batch<'_> {
         };
         let author = Person::by_email(tenant, &member.email, None);
         let found = self.find_talk(tenant, transaction, &author, &request).await?;
-        let (mut talk, to) = match found {
+        let Found { mut talk, to, answered } = match found {
             Ok(found) => found,
             Err(why) => return Ok(Outcome::Refused(why)),
         };
@@ -78,10 +79,11 @@ impl Batch<'_> {
             delivery_id: Some(request.delivery_id),
             raw: None,
             message_id: None,
+            head: None,
             written_in: request.via,
             may_gather: false,
         };
-        self.send_out(&mut talk, outgoing).await
+        self.send_answer(&mut talk, outgoing, answered).await
     }
 
     /// The conversation and the recipient of a request, or why there is none.
@@ -91,22 +93,23 @@ impl Batch<'_> {
         transaction: &rows::Transaction,
         author: &Person,
         request: &Request,
-    ) -> Result<Result<(Talk, Person), String>, StoreError> {
+    ) -> Result<Result<Found, String>, StoreError> {
         let id = &tenant.tenant.id;
         let medium = request.via;
         let subject = request.subject.clone().unwrap_or_default();
-        let mut existing = None;
-        let mut to = None;
+        let (mut existing, mut to, mut answered) = (None, None, None);
         match &request.to {
             To::Message(message) => {
                 let Some(message) = self.router.store.of(id).message(message).await? else {
                     return Ok(Err("the message to answer is not there any more".into()));
                 };
                 existing = self.talk(id, &message.conversation_id).await?;
+                answered = Some(message.message_id);
             }
             To::Conversation(conversation) => existing = self.talk(id, conversation).await?,
             To::Original(raw) => {
-                return self.talk_of_original(tenant, transaction, author, raw).await;
+                let found = self.talk_of_original(tenant, transaction, author, raw).await?;
+                return Ok(found.map(|(talk, to)| Found { talk, to, answered }));
             }
             To::Person(email) => to = Some(Person::by_email(tenant, &email.key(), None)),
             To::Im(im) => {
@@ -119,7 +122,7 @@ impl Batch<'_> {
                 return Ok(Err("there is nobody else in this conversation".into()));
             };
             let person = Person::by_email(tenant, &other.person, Some(&other.name));
-            return Ok(Ok((talk, person)));
+            return Ok(Ok(Found { talk, to: person, answered }));
         }
         let Some(to) = to else { return Ok(Err("the conversation is not there any more".into())) };
         // A chat line without a subject goes on where the two left off; a subject opens a thread.
@@ -139,7 +142,7 @@ impl Batch<'_> {
                 &transaction.id,
             ),
         };
-        Ok(Ok((talk, to)))
+        Ok(Ok(Found { talk, to, answered }))
     }
 
     /// Puts a text into its conversation and on its way, by the medium that was asked for.
@@ -148,9 +151,20 @@ impl Batch<'_> {
         talk: &mut Talk,
         out: Outgoing<'_>,
     ) -> Result<Outcome, StoreError> {
+        self.send_answer(talk, out, None).await
+    }
+
+    /// The same in answer to one message of the conversation, named by its Message-ID.
+    async fn send_answer(
+        &mut self,
+        talk: &mut Talk,
+        out: Outgoing<'_>,
+        answered: Option<String>,
+    ) -> Result<Outcome, StoreError> {
         let tenant_id = &out.tenant.tenant.id;
         let address = self.im_address(out.tenant, out.to);
         if out.via == Medium::Im && address.is_none() {
+            self.forget_if_empty(talk);
             return Ok(Outcome::NoIm(Box::new(out.to.clone())));
         }
         let seq = self.next_seq();
@@ -159,6 +173,7 @@ impl Batch<'_> {
         if talk.row.subject.is_empty() {
             talk.row.subject.clone_from(&subject);
         }
+        let head = out.head.clone().unwrap_or_else(|| Head::bare(out.to));
         let message = rows::Message {
             message_id: out
                 .message_id
@@ -171,16 +186,16 @@ impl Batch<'_> {
             medium: out.written_in.as_str().to_owned(),
             from_person: out.author.key.clone(),
             from_name: out.author.name.clone(),
-            to_list: address_list([(out.to.name.as_str(), out.to.key.as_str())]),
-            cc_list: "[]".into(),
+            to_list: head.to,
+            cc_list: head.cc,
             subject,
             text: out.text.clone(),
-            quoted: None,
-            html_hash: None,
+            quoted: head.quoted,
+            html_hash: head.html,
             raw_hash: out.raw.clone(),
-            in_reply_to: None,
-            refs: "[]".into(),
-            verdict: None,
+            in_reply_to: answered.or(head.in_reply_to),
+            refs: head.refs,
+            verdict: head.verdict,
             held: None,
             automatic: false,
             transaction_id: out.transaction.id.clone(),
@@ -244,7 +259,7 @@ impl Batch<'_> {
         files: &[rows::Attachment],
         address: &str,
     ) -> Result<(), StoreError> {
-        let context = self.im_context(out.tenant, talk, &out.to.key, message.seq).await?;
+        let context = self.im_context(out.tenant, talk, &out.to.key, message).await?;
         let wire = Wire {
             text: words::im_text(&message.text, &context),
             from: out.author.email(),
@@ -258,10 +273,13 @@ impl Batch<'_> {
             rules: Rules {
                 askable: out.asker.is_some(),
                 can_email: out.to.email().is_some(),
+                introduces: context.introduction.is_some(),
+                starts: context.starts,
                 ..Rules::default()
             },
         };
-        self.new_im(NewIm {
+        let rules = wire.rules;
+        let new = NewIm {
             tenant: out.tenant,
             transaction: &out.transaction.id,
             talk: Some(talk),
@@ -273,8 +291,9 @@ impl Batch<'_> {
             source: &out.transaction.source,
             wire,
             delivery_id: out.delivery_id.clone(),
-        })
-        .await?;
+        };
+        let delivery = self.new_im(new).await?;
+        self.shown(talk, &delivery, rules);
         Ok(())
     }
 
@@ -347,7 +366,7 @@ impl Batch<'_> {
         messages: &[rows::Message],
         files: &[rows::Attachment],
     ) -> Result<rows::Delivery, StoreError> {
-        let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
+        let Some(last) = messages.last() else {
             return Err(StoreError::Rule("a mail needs a text".into()));
         };
         let tenant = &mail.tenant.tenant;
@@ -365,6 +384,7 @@ impl Batch<'_> {
             let state = State::Failed { at: self.now, reason };
             write_state(&mut delivery, &state, self.now);
             self.plan.set.put_deliveries.push(delivery.clone());
+            self.published(&delivery);
             Box::pin(self.tell_failed(&delivery, &state)).await?;
             return Ok(delivery);
         };
@@ -376,7 +396,8 @@ impl Batch<'_> {
         };
         write_state(&mut delivery, &state, self.now);
         self.plan.set.put_deliveries.push(delivery.clone());
-        let raw = self.write_mail(talk, &mail, &to, messages, first, files, &message_id).await?;
+        self.published(&delivery);
+        let raw = self.write_mail(talk, &mail, &to, messages, files, &message_id).await?;
         self.queue_mail(
             mail.tenant,
             "message",
@@ -387,9 +408,6 @@ impl Batch<'_> {
             raw.1,
         )
         .await?;
-        if let Some(p) = talk.people.iter_mut().find(|p| p.person == mail.to.key) {
-            p.history_seq = p.history_seq.max(last.seq);
-        }
         Ok(delivery)
     }
 
@@ -447,119 +465,6 @@ impl Batch<'_> {
         Ok(None)
     }
 
-    /// Composes the mail itself; returns its subject and octets.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call, each argument a different thing of the mail"
-    )]
-    async fn write_mail(
-        &mut self,
-        talk: &mut Talk,
-        mail: &Mail<'_>,
-        to: &Email,
-        messages: &[rows::Message],
-        first: &rows::Message,
-        files: &[rows::Attachment],
-        message_id: &str,
-    ) -> Result<(String, Vec<u8>), StoreError> {
-        let tenant = &mail.tenant.tenant;
-        let history = self.history_for(talk, &mail.to.key, first.seq).await?;
-        let (quoted, left_out) = words::quoted(&history, self.now, &tenant.time_zone);
-        let text = messages.iter().map(|m| m.text.trim_end()).collect::<Vec<_>>().join("\n\n");
-        let mut attachments = Vec::new();
-        let mut links = String::new();
-        let mut room = MAIL_FILES;
-        for file in files {
-            if file.size <= room
-                && let Some(data) = self.octets(&tenant.id, &file.hash).await?
-            {
-                room -= file.size;
-                attachments.push(mime::OutAttachment {
-                    name: file.name.clone(),
-                    media_type: file.media_type.clone(),
-                    data,
-                });
-            } else {
-                let link = self.file_link(&tenant.id, &file.id);
-                links.push_str(&format!(
-                    "\n📎 {} · {} · {link} (for 14 days)",
-                    file.name,
-                    words::size(file.size)
-                ));
-            }
-        }
-        let mut link = None;
-        if !history.is_empty() {
-            let history_files = self.files_of(&tenant.id, &history).await?;
-            if left_out > 0 || !history_files.is_empty() {
-                let transcript = words::transcript(
-                    &talk.row.subject,
-                    &history,
-                    &history_files,
-                    &tenant.time_zone,
-                );
-                attachments.push(mime::OutAttachment {
-                    name: "conversation.txt".into(),
-                    media_type: "text/plain".into(),
-                    data: transcript.into_bytes().into(),
-                });
-            }
-            link = Some(self.conversation_link(talk, &mail.to.key, first.seq));
-        }
-        let body = words::mail_text(
-            &format!("{text}{links}"),
-            &quoted,
-            left_out,
-            link.as_deref(),
-            &mail.author.name,
-            &tenant.name,
-        );
-        let base = mail
-            .subject
-            .clone()
-            .filter(|s| !s.is_empty())
-            .unwrap_or_else(|| talk.row.subject.clone());
-        let subject = if history.is_empty() && !base.is_empty() {
-            base
-        } else if base.is_empty() {
-            format!("Message from {}", mail.author.name)
-        } else {
-            mime::reply_subject(&base)
-        };
-        let token = talk.participant(&mail.to.key).map(|p| p.token.clone()).unwrap_or_default();
-        let reply_address = Email::parse(&format!("r-{token}@{}", tenant.bridge_domain))
-            .map_err(|e| StoreError::Rule(e.to_string()))?;
-        let mails: Vec<&rows::Message> =
-            history.iter().filter(|m| !m.message_id.is_empty()).collect();
-        let raw = mime::compose(&mime::Outgoing {
-            from: Mailbox::named(
-                &format!("{} (via {})", mail.author.name, tenant.name),
-                reply_address.clone(),
-            ),
-            sender: None,
-            reply_to: Some(reply_address),
-            to: vec![Mailbox::named(&mail.to.name, to.clone())],
-            cc: vec![],
-            subject: subject.clone(),
-            message_id: message_id.to_owned(),
-            in_reply_to: mails
-                .iter()
-                .rev()
-                .find(|m| m.from_person == mail.to.key)
-                .or(mails.last())
-                .map(|m| m.message_id.clone()),
-            references: mails.iter().map(|m| m.message_id.clone()).collect(),
-            date: self.now,
-            html: Some(mime::text_to_html(&body)),
-            text: body,
-            attachments,
-            auto_submitted: None,
-            loop_mark: self.router.config.installation.clone(),
-        })
-        .map_err(|e| StoreError::Rule(format!("the mail could not be written: {e}")))?;
-        Ok((subject, raw))
-    }
-
     /// Octets by hash, those that this batch is about to write included.
     pub(crate) async fn octets(
         &self,
@@ -610,7 +515,8 @@ impl Batch<'_> {
             subject,
             message_id: message_id.to_owned(),
             raw_hash,
-            route: None,
+            // A tenant's own server takes its mail itself; the relay may not know its addresses.
+            route: self.directory.by_domain(to.domain()).and_then(|t| t.tenant.forward_to.clone()),
             state: "queued".into(),
             attempts: 0,
             next_at: Some(self.now.0),
@@ -637,6 +543,14 @@ impl Batch<'_> {
             }
         }
     }
+}
+
+/// Where a request goes.
+struct Found {
+    talk: Talk,
+    to: Person,
+    /// The Message-ID of the message that it answers, if it names one.
+    answered: Option<String>,
 }
 
 /// A mail that carries messages of a conversation.

@@ -35,6 +35,7 @@ use crate::{
     prepare::LARGE_AT_ONCE,
     senders::{self, Senders},
     services::Ready,
+    setbacks::Setbacks,
     settle::Settle,
 };
 
@@ -90,6 +91,7 @@ impl Router {
         let (handed_tx, handed_rx) = mpsc::channel(256);
         let (ready_tx, ready_rx) = mpsc::channel(64);
         let senders = Senders::new(&router, handed_tx);
+        let router_now = router.clock.now();
         let large = Arc::new(tokio::sync::Semaphore::new(LARGE_AT_ONCE as usize));
         let mut work = Loop {
             router,
@@ -99,7 +101,9 @@ impl Router {
             mail,
             large,
             ready: ready_tx,
-            behind: HashMap::new(),
+            reading: HashMap::new(),
+            setbacks: Setbacks::default(),
+            started: router_now,
             swept: None,
             share: 64,
         };
@@ -121,8 +125,12 @@ pub(crate) struct Loop {
     mail: mpsc::UnboundedSender<UnsentMail>,
     pub(crate) large: Arc<tokio::sync::Semaphore>,
     pub(crate) ready: mpsc::Sender<Prepared>,
-    /// Tenants of whom a large mail is being read, with what came after it.
-    pub(crate) behind: HashMap<Arc<str>, Vec<Hint>>,
+    /// Large mails that are being read, by tenant, whose lane is held meanwhile: with how many.
+    pub(crate) reading: HashMap<Arc<str>, usize>,
+    /// Deliveries that could not be moved on when their time came.
+    setbacks: Setbacks,
+    /// When this process began to send.
+    started: Millis,
     /// How far the start-up sweep has come.
     swept: Option<Millis>,
     /// How much a turn takes on, by how long the last ones took.
@@ -246,8 +254,13 @@ impl Loop {
         let mut failed = None;
         for (row, ready) in prepared {
             ids.push(row.id.clone());
+            // What cannot be read now must not hold up the others.
+            if let Ready::NotNow(error) = ready {
+                self.set_back(row, &error).await;
+                continue;
+            }
             if failed.is_none()
-                && let Err(error) = batch.run(&row, ready).await
+                && let Err(error) = batch.run_caught(&row, ready).await
             {
                 failed = Some(error);
             }
@@ -260,11 +273,20 @@ impl Loop {
         };
         let mut settled = result.is_ok();
         if let Err(error) = result {
-            if rows.is_empty() {
-                tracing::error!(%error, "Deliveries could not be written; their timers will try again");
-            } else {
-                settled = self.settle_alone(&settle).await;
-                self.one_by_one(rows, &error).await;
+            match rows.len() {
+                0 => {
+                    tracing::error!(%error, "Deliveries could not be written; their timers will try again");
+                }
+                // Trying the only one by itself would be the same again.
+                1 if settle.is_empty() => {
+                    for row in rows {
+                        self.set_back(row, &error).await;
+                    }
+                }
+                _ => {
+                    settled = self.settle_alone(&settle).await;
+                    self.one_by_one(rows, &error).await;
+                }
             }
         }
         for id in ids {
@@ -326,6 +348,7 @@ impl Loop {
                     self.router.queue.push_found(Hint {
                         tenant: row.tenant_id.as_str().into(),
                         transaction: row.id.clone(),
+                        octets: row.params.len(),
                         carried: Some(Arc::new(row)),
                     });
                 }
@@ -337,13 +360,16 @@ impl Loop {
 
     async fn prepare_all(&mut self, hints: Vec<Hint>) -> Vec<Prepared> {
         let mut prepared = Vec::with_capacity(hints.len());
+        let mut early = Vec::new();
         for hint in hints {
-            if let Some(waiting) = self.behind.get_mut(&hint.tenant) {
-                waiting.push(hint);
+            // What came after a large mail of the same tenant waits for it.
+            if self.reading.contains_key(&hint.tenant) {
+                early.push(hint);
             } else if let Some(one) = self.prepare(&hint).await {
                 prepared.push(one);
             }
         }
+        self.router.queue.give_back(early);
         prepared
     }
 
@@ -352,9 +378,13 @@ impl Loop {
         for one in read {
             let tenant: Arc<str> = one.0.tenant_id.as_str().into();
             self.work(Settle::default(), vec![one]).await;
-            if let Some(waiting) = self.behind.remove(&tenant) {
-                let prepared = self.prepare_all(waiting).await;
-                self.work(Settle::default(), prepared).await;
+            let left = self.reading.get_mut(&tenant).map_or(0, |n| {
+                *n = n.saturating_sub(1);
+                *n
+            });
+            if left == 0 {
+                self.reading.remove(&tenant);
+                self.router.queue.release(&tenant);
             }
         }
     }
@@ -367,11 +397,12 @@ impl Loop {
                 tenant: row.tenant_id.as_str().into(),
                 transaction: row.id.clone(),
                 carried: Some(Arc::new(row.clone())),
+                octets: 0,
             };
             let Some((row, ready)) = self.prepare(&hint).await else { continue };
             let router = Arc::clone(&self.router);
             let mut batch = Batch::new(&router, &self.seq);
-            let ran = batch.run(&row, ready).await;
+            let ran = batch.run_caught(&row, ready).await;
             let plan = batch.plan;
             let result = match ran {
                 Ok(()) => self.commit(plan).await,
@@ -385,6 +416,11 @@ impl Loop {
 
     /// Counts a failed try; after too many the transaction is set aside with its reason.
     async fn set_back(&mut self, row: rows::Transaction, error: &StoreError) {
+        if error.is_passing() {
+            // The sweep brings it again in a few seconds, for as long as it takes.
+            tracing::error!(transaction = %row.id, service = %row.service, %error, "A transaction has to wait");
+            return;
+        }
         tracing::error!(transaction = %row.id, service = %row.service, attempt = row.attempts + 1, %error, "A transaction failed");
         let mut plan = Plan::default();
         if row.attempts + 1 >= TRIES {
@@ -413,8 +449,16 @@ impl Loop {
             // Without a receiver everything is about to end.
             let _ = self.mail.send(mail);
         }
+        let last: HashMap<&str, &str> =
+            deliveries.iter().map(|d| (d.id.as_str(), d.state.as_str())).collect();
         let mut asked = HashSet::new();
         for act in plan.acts {
+            // Something later in the same commit may have stopped it.
+            if let Act::Send(row) = &act
+                && last.get(row.id.as_str()).is_some_and(|state| *state != "sending")
+            {
+                continue;
+            }
             // Many messages may wait for one person.
             if let Act::Probe { bridge_domain, address, .. } = &act
                 && !asked.insert((bridge_domain.clone(), address.clone()))
@@ -468,6 +512,8 @@ impl Loop {
         let mut late = Vec::new();
         for row in self.live.unhanded(RESEND) {
             let since = crate::steps::sending_since(&row).unwrap_or(row.created_at);
+            // While nobody here could send it did not wait for its network.
+            let since = since.max(self.started.0);
             if now.0 - since > UNCONNECTED_MS {
                 late.push(row);
             } else {
@@ -481,11 +527,8 @@ impl Loop {
         let mut batch = Batch::new(&router, &self.seq);
         for row in late {
             let reason = "the chat network could not be reached".to_owned();
-            if let Err(error) =
-                batch.happened(row, Happened::Bounced { temporary: true, reason }).await
-            {
-                tracing::error!(%error, "A message that waited too long could not be moved on");
-            }
+            let bounced = Happened::Bounced { temporary: true, reason };
+            batch.happened_or_not(row, bounced, "A message that waited too long").await;
         }
         let plan = batch.plan;
         self.commit_or_log(plan).await;
@@ -531,13 +574,16 @@ impl Loop {
 
     async fn on_tick(&mut self) {
         let now = self.router.clock.now();
+        // One small look-up a tick: what a command changed must act within two seconds.
+        if let Err(error) = self.router.store.refresh_directory().await {
+            tracing::error!(%error, "The directory cannot be read");
+        }
+        let directory = self.router.store.directory();
+        self.live.forget(|tenant| directory.tenant(tenant).is_none());
         let mut due = self.live.due(now.0, 1_000);
         let slow = self.swept.is_none_or(|at| now.since_ms(at) >= 1_000);
         if slow {
             self.swept = Some(now);
-            if let Err(error) = self.router.store.refresh_directory().await {
-                tracing::error!(%error, "The directory cannot be read");
-            }
             match self.router.store.deliveries_due(now.0, 500).await {
                 Ok(rows) => due
                     .extend(rows.into_iter().filter(|r| r.medium != "im" || r.state != "sending")),
@@ -551,12 +597,17 @@ impl Loop {
         if due.is_empty() {
             return;
         }
+        self.setbacks.hold_back(&mut due, now);
         failpoint::hit("router.before_settle");
         let router = Arc::clone(&self.router);
         let mut batch = Batch::new(&router, &self.seq);
         let (lines, due): (Vec<_>, Vec<_>) = due.into_iter().partition(gather::is_gathering);
+        let mark = batch.plan.mark();
+        let waiting: Vec<String> = lines.iter().map(|line| line.id.clone()).collect();
         if let Err(error) = batch.gathered(lines).await {
             tracing::error!(%error, "Chat lines could not be made a mail");
+            batch.plan.back_to(&mark);
+            waiting.into_iter().for_each(|id| self.setbacks.failed(id, now));
         }
         for row in due {
             // A retry goes out if its recipient is there by now, or if nobody can tell.
@@ -568,8 +619,12 @@ impl Loop {
                 }
                 _ => Happened::Timer,
             };
-            if let Err(error) = batch.happened(row, happened).await {
-                tracing::error!(%error, "A due delivery could not be moved on");
+            let row = batch.newest_of(row);
+            let id = row.id.clone();
+            if batch.happened_or_not(row, happened, "A due delivery").await {
+                self.setbacks.moved(&id);
+            } else {
+                self.setbacks.failed(id, now);
             }
         }
         let plan = batch.plan;

@@ -13,7 +13,10 @@ use isthmus_domain::{
 };
 use isthmus_im::{ImNetwork, OutFile, OutMessage, SendError, Sent};
 use isthmus_store::{Store, rows};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 use crate::{RouterConfig, history::LINK_MS, steps::read_wire};
 
@@ -143,64 +146,185 @@ async fn run(
     network: Arc<dyn ImNetwork>,
     tools: Arc<Tools>,
     name: Lane,
-    mut lane: mpsc::Receiver<Item>,
+    lane: mpsc::Receiver<Item>,
     results: mpsc::Sender<Report>,
 ) {
-    let mut batch = Vec::with_capacity(TOGETHER);
-    while lane.recv_many(&mut batch, TOGETHER).await > 0 {
-        let mut sending = Vec::with_capacity(batch.len());
-        let mut recalled = false;
+    let work = Sender { network, tools, name, lane, results, busy: HashMap::new() };
+    work.run().await;
+}
+
+/// A message, and when it was handed over.
+type Waiting = (Box<rows::Delivery>, Millis);
+
+/// One session's messages on their way out.
+struct Sender {
+    network: Arc<dyn ImNetwork>,
+    tools: Arc<Tools>,
+    name: Lane,
+    lane: mpsc::Receiver<Item>,
+    results: mpsc::Sender<Report>,
+    /// Addresses to which files are being sent, which may take long, with what has to wait for
+    /// that. Everybody else's messages go on meanwhile.
+    busy: HashMap<String, Vec<Waiting>>,
+}
+
+impl Sender {
+    async fn run(mut self) {
+        let mut batch = Vec::with_capacity(TOGETHER);
+        let mut slow: JoinSet<(String, Vec<Handed>)> = JoinSet::new();
+        loop {
+            let (handed, recalled) = tokio::select! {
+                n = self.lane.recv_many(&mut batch, TOGETHER) => match n {
+                    0 => return,
+                    _ => self.send(&mut batch, &mut slow).await,
+                },
+                Some(ended) = slow.join_next() => match ended {
+                    Ok((address, handed)) => {
+                        let waited = self.busy.remove(&address).unwrap_or_default();
+                        batch.extend(waited.into_iter().map(|(row, at)| Item::Message(row, at)));
+                        (handed, false)
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "Messages with files could not be handed over");
+                        continue;
+                    }
+                },
+            };
+            let lost = recalled || handed.iter().any(is_given_back);
+            let told = if lost {
+                self.give_back(handed, &mut batch).await
+            } else {
+                self.report(handed, None).await
+            };
+            if told.is_none() {
+                return;
+            }
+            // What had waited for a file goes before what comes now.
+            if !batch.is_empty() {
+                let (handed, _) = self.send(&mut batch, &mut slow).await;
+                let lost = handed.iter().any(is_given_back);
+                let told = if lost {
+                    self.give_back(handed, &mut batch).await
+                } else {
+                    self.report(handed, None).await
+                };
+                if told.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Hands a batch to the network, in order; messages with files, and what follows them to the
+    /// same address, are left to a task of their own. Also whether the session has ended.
+    async fn send(
+        &mut self,
+        batch: &mut Vec<Item>,
+        slow: &mut JoinSet<(String, Vec<Handed>)>,
+    ) -> (Vec<Handed>, bool) {
+        let (mut sending, mut recalled) = (Vec::with_capacity(batch.len()), false);
+        let mut with_files: Vec<(String, Vec<Waiting>)> = Vec::new();
         for item in batch.drain(..) {
             let Item::Message(row, since) = item else {
                 recalled = true;
                 continue;
             };
-            let message = message(&tools, &row).await;
-            let (network, tools) = (&network, &tools);
-            sending.push(async move {
-                let result = match message {
-                    Ok(message) => network.send(message).await,
-                    Err(why) => Err(SendError::Refused(why)),
-                };
-                Handed {
-                    wire_id: row.wire_id,
-                    result,
-                    waited_ms: tools.clock.now().since_ms(since),
-                }
-            });
+            if let Some(waiting) = self.busy.get_mut(&row.address) {
+                waiting.push((row, since));
+            } else if let Some((_, group)) = with_files.iter_mut().find(|(a, _)| *a == row.address)
+            {
+                group.push((row, since));
+            } else if has_files(&row) {
+                with_files.push((row.address.clone(), vec![(row, since)]));
+            } else {
+                let (network, tools) = (Arc::clone(&self.network), Arc::clone(&self.tools));
+                let message = message(&tools, &row).await;
+                sending.push(hand_over(network, tools, row, message, since));
+            }
         }
         // Polled in order, so they are queued in order; awaited together, so they share a flush.
-        let handed = futures::future::join_all(sending).await;
+        let mut handed = futures::future::join_all(sending).await;
         isthmus_domain::failpoint::hit("router.after_send");
-        let given_back = |h: &Handed| {
-            matches!(h.result, Err(SendError::NotConnected(_) | SendError::Unclear(_)))
-        };
-        let (broken, answered) = if recalled || handed.iter().any(given_back) {
-            let (tx, rx) = oneshot::channel();
-            (Some(tx), Some(rx))
-        } else {
-            (None, None)
-        };
-        let report = Report { handed, lane: name.clone(), broken, mended: false };
-        if results.send(report).await.is_err() {
-            return;
+        let lost = recalled || handed.iter().any(is_given_back);
+        for (address, group) in with_files {
+            if lost {
+                handed.extend(group.iter().map(|(row, _)| not_sent(row)));
+                continue;
+            }
+            self.busy.insert(address.clone(), Vec::new());
+            let (network, tools) = (Arc::clone(&self.network), Arc::clone(&self.tools));
+            slow.spawn(async move {
+                let mut handed = Vec::with_capacity(group.len());
+                for (row, since) in group {
+                    // Nothing may overtake what could not be sent.
+                    if handed.iter().any(is_given_back) {
+                        handed.push(not_sent(&row));
+                        continue;
+                    }
+                    let message = message(&tools, &row).await;
+                    let (network, tools) = (Arc::clone(&network), Arc::clone(&tools));
+                    handed.push(hand_over(network, tools, row, message, since).await);
+                }
+                isthmus_domain::failpoint::hit("router.after_send");
+                (address, handed)
+            });
         }
-        if let Some(answered) = answered {
-            if answered.await.is_err() {
-                return;
-            }
-            let mut handed = Vec::new();
-            while let Ok(item) = lane.try_recv() {
-                let Item::Message(row, _) = item else { continue };
-                let result = Err(SendError::NotConnected("the session had just ended".into()));
-                handed.push(Handed { wire_id: row.wire_id, result, waited_ms: 0 });
-            }
-            let report = Report { handed, lane: name.clone(), broken: None, mended: true };
-            if results.send(report).await.is_err() {
-                return;
-            }
-        }
+        (handed, recalled)
     }
+
+    /// Tells the loop that something came back, and gives back all that has not been sent.
+    /// `None` when nobody listens any more.
+    async fn give_back(&mut self, handed: Vec<Handed>, batch: &mut Vec<Item>) -> Option<()> {
+        let (tx, answered) = oneshot::channel();
+        self.report(handed, Some(tx)).await?;
+        answered.await.ok()?;
+        let mut back = Vec::new();
+        let waiting = self.busy.values_mut().flat_map(std::mem::take).map(|(row, _)| row);
+        back.extend(waiting.map(|row| not_sent(&row)));
+        while let Ok(item) = self.lane.try_recv() {
+            batch.push(item);
+        }
+        for item in batch.drain(..) {
+            if let Item::Message(row, _) = item {
+                back.push(not_sent(&row));
+            }
+        }
+        let (lane, broken) = (self.name.clone(), None);
+        self.results.send(Report { handed: back, lane, broken, mended: true }).await.ok()
+    }
+
+    async fn report(&self, handed: Vec<Handed>, broken: Option<oneshot::Sender<()>>) -> Option<()> {
+        let lane = self.name.clone();
+        self.results.send(Report { handed, lane, broken, mended: false }).await.ok()
+    }
+}
+
+fn is_given_back(handed: &Handed) -> bool {
+    matches!(handed.result, Err(SendError::NotConnected(_) | SendError::Unclear(_)))
+}
+
+fn not_sent(row: &rows::Delivery) -> Handed {
+    let result = Err(SendError::NotConnected("the session had just ended".into()));
+    Handed { wire_id: row.wire_id.clone(), result, waited_ms: 0 }
+}
+
+fn has_files(row: &rows::Delivery) -> bool {
+    read_wire(row).is_ok_and(|wire| !wire.files.is_empty())
+}
+
+async fn hand_over(
+    network: Arc<dyn ImNetwork>,
+    tools: Arc<Tools>,
+    row: Box<rows::Delivery>,
+    message: Result<OutMessage, String>,
+    since: Millis,
+) -> Handed {
+    let result = match message {
+        Ok(message) => network.send(message).await,
+        Err(why) => Err(SendError::Refused(why)),
+    };
+    let waited_ms = tools.clock.now().since_ms(since);
+    Handed { wire_id: row.wire_id, result, waited_ms }
 }
 
 /// The message as the network wants it.

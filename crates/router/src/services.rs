@@ -1,5 +1,8 @@
 //! One transaction, run: its parameters are read and handed to the service they are for.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
 use isthmus_store::{Ended, StoreError, rows};
 
 use isthmus_domain::service::{Challenge, ChatIn, Code, Decision, MailIn, Request};
@@ -38,9 +41,23 @@ pub(crate) enum Ready {
     Confirmed(Box<(rows::Confirmation, MailIn, Incoming)>),
     /// It cannot be run at all.
     Unreadable(String),
+    /// What it needs could not be read now; it is tried again.
+    NotNow(StoreError),
 }
 
 impl Batch<'_> {
+    /// The same, where code that gives up is an error of this one transaction.
+    pub(crate) async fn run_caught(
+        &mut self,
+        transaction: &rows::Transaction,
+        ready: Ready,
+    ) -> Result<(), StoreError> {
+        AssertUnwindSafe(self.run(transaction, ready)).catch_unwind().await.unwrap_or_else(|_| {
+            // Whoever reads the log finds where above this line.
+            Err(StoreError::Rule("running it went wrong".into()))
+        })
+    }
+
     /// Runs one transaction; what it decided is in the plan, its end included.
     pub(crate) async fn run(
         &mut self,
@@ -59,10 +76,14 @@ impl Batch<'_> {
                     self.challenge(tenant, transaction, challenge).await?
                 }
                 Ready::Decision(decision) => self.decision(tenant, transaction, *decision).await?,
+                Ready::Confirmed(all) if self.is_confirmed(&all.0) => {
+                    Outcome::refused("this was decided already")
+                }
                 Ready::Confirmed(all) => {
                     self.confirmed(tenant, transaction, all.0, all.1, all.2).await?
                 }
                 Ready::Unreadable(why) => Outcome::Refused(why),
+                Ready::NotNow(error) => return Err(error),
             },
         };
         let (state, reason) = match outcome {
@@ -75,5 +96,11 @@ impl Batch<'_> {
         let id = transaction.id.clone();
         self.plan.set.ended.push(Ended { id, state, reason, at: self.now.0 });
         Ok(())
+    }
+
+    /// Whether this batch has let it through already.
+    fn is_confirmed(&self, held: &rows::Confirmation) -> bool {
+        let planned = &self.plan.set.put_confirmations;
+        planned.iter().any(|c| c.token == held.token && c.state != "open")
     }
 }

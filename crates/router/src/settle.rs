@@ -29,18 +29,20 @@ impl Settle {
     pub(crate) async fn plan(&self, batch: &mut Batch<'_>, live: &Live) {
         self.prefetch(batch, live).await;
         for (wire_id, happened) in &self.handed {
-            if let Some(row) = live.get(wire_id).cloned()
-                && let Err(error) = batch.happened(row, happened.clone()).await
-            {
-                tracing::error!(%error, "A result could not be recorded");
+            if let Some(row) = live.get(wire_id).cloned() {
+                batch.happened_or_not(row, happened.clone(), "A message with a result").await;
             }
         }
+        let mark = batch.plan.mark();
         if let Err(error) = batch.mails_handed(self.mails.clone()).await {
             tracing::error!(%error, "Results of outbound mail could not be recorded");
+            batch.plan.back_to(&mark);
         }
         for signal in &self.signals {
+            let mark = batch.plan.mark();
             if let Err(error) = batch.signal(live, signal).await {
                 tracing::error!(%error, "A signal could not be handled");
+                batch.plan.back_to(&mark);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use isthmus_domain::{
     clock::Millis,
-    delivery::{Choice, Effect, Happened, NotPossible, Policy, Reach, State},
+    delivery::{Effect, Happened, NotPossible, Policy, Reach, Standing, State},
     ids::DeliveryId,
 };
 use isthmus_im::Presence;
@@ -88,7 +88,18 @@ pub(crate) fn write_state(row: &mut rows::Delivery, state: &State, now: Millis) 
     row.due_at = state.due().map(|d| d.0);
 }
 
-pub(crate) fn standing(text: Option<&str>) -> Option<Choice> {
+/// A mail whose time is over has failed: its sender chose mail, and is not asked about presence.
+fn past_due(row: &rows::Delivery, state: &State, happened: Happened, now: Millis) -> Happened {
+    let over = state.due().is_some_and(|due| now >= due);
+    match happened {
+        Happened::Timer if row.medium == "email" && over => Happened::GivenUp {
+            reason: "no mail server has taken or refused it in time".to_owned(),
+        },
+        happened => happened,
+    }
+}
+
+pub(crate) fn standing(text: Option<&str>) -> Option<Standing> {
     text.and_then(|t| t.parse().ok())
 }
 
@@ -184,22 +195,7 @@ impl Batch<'_> {
         if row.conversation_id.is_empty() {
             return Ok(None);
         }
-        let in_batch = self.plan.set.put_deliveries.iter().rev().find(|d| {
-            d.conversation_id == row.conversation_id && d.address == row.address && d.medium == "im"
-        });
-        let waiting = match in_batch {
-            Some(earlier) => Some(earlier.clone()),
-            None if self.is_fresh(&row.conversation_id) => None,
-            None => {
-                let scope = self.router.store.of(&row.tenant_id);
-                let waiting = scope.waiting_in(&row.conversation_id).await?;
-                waiting.into_iter().rev().find(|d| d.address == row.address)
-            }
-        };
-        let Some(earlier) = waiting else { return Ok(None) };
-        if !matches!(earlier.state.as_str(), "awaiting_decision" | "retrying" | "checking") {
-            return Ok(None);
-        }
+        let Some(earlier) = self.waiting_with(row).await?.pop() else { return Ok(None) };
         let state = read_state(&earlier)?;
         row.question.clone_from(&earlier.question);
         row.version = 1;
@@ -222,7 +218,8 @@ impl Batch<'_> {
             Rules { askable: row.member_id.is_some(), ..Rules::default() }
         };
         let policy = self.policy(&row, rules);
-        let (mut next, effects) = state.clone().step(happened, &policy, self.now)?;
+        let happened = past_due(&row, &state, happened, self.now);
+        let (mut next, mut effects) = state.clone().step(happened, &policy, self.now)?;
         if next == state && effects.is_empty() && row.version > 0 {
             return Ok(row);
         }
@@ -231,8 +228,13 @@ impl Batch<'_> {
         {
             *delivery = DeliveryId::new(self.now, &self.router.chance).into();
         }
-        if matches!(next, State::AwaitingDecision { .. }) && row.question.is_none() {
-            row.question = Some(self.router.chance.token());
+        if effects.contains(&Effect::Ask) {
+            self.one_question(&mut row, &mut next, &mut effects).await?;
+        }
+        if effects.contains(&Effect::Send) && !self.may_receive(&row, rules).await? {
+            let reason = "they do not take messages at this chat address any more".to_owned();
+            next = State::Failed { at: self.now, reason };
+            effects = vec![Effect::TellFailed];
         }
         write_state(&mut row, &next, self.now);
         row.version += 1;
@@ -240,6 +242,7 @@ impl Batch<'_> {
         if !rules.system {
             self.published(&row);
         }
+        self.never_shown(&row, rules).await?;
         for effect in effects {
             // Boxed because asking sends a message, and sending is a step again.
             Box::pin(self.perform(&row, &next, effect, rules)).await?;
@@ -256,6 +259,8 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         match effect {
             Effect::Send => self.plan.acts.push(Act::Send(Box::new(row.clone()))),
+            // Nobody's presence matters to a mail.
+            Effect::Probe if row.medium != "im" => {}
             Effect::Probe => {
                 let wire = read_wire(row)?;
                 let network = row.address.split(':').next().unwrap_or_default().to_owned();
@@ -272,14 +277,15 @@ impl Batch<'_> {
             Effect::TellDelivered | Effect::TellFailed => {}
             Effect::BecomeEmail => {
                 if let State::BecameEmail { delivery, .. } = state {
-                    self.become_email(std::slice::from_ref(row), delivery.clone()).await?;
+                    let together = self.become_one(row, state).await?;
+                    self.become_email(&together, delivery.clone()).await?;
                 }
             }
         }
         Ok(())
     }
 
-    fn published(&mut self, row: &rows::Delivery) {
+    pub(crate) fn published(&mut self, row: &rows::Delivery) {
         if !self.router.bus.is_watched() {
             return;
         }

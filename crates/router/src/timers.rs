@@ -23,6 +23,26 @@ impl Batch<'_> {
         }
     }
 
+    /// The same where the others of the batch go on: nothing of a step that fails halfway is
+    /// written. Whether it was taken.
+    pub(crate) async fn happened_or_not(
+        &mut self,
+        row: rows::Delivery,
+        what: Happened,
+        about: &'static str,
+    ) -> bool {
+        let mark = self.plan.mark();
+        let id = row.id.clone();
+        match self.happened(row, what).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(delivery = %id, %error, "{about} could not be moved on");
+                self.plan.back_to(&mark);
+                false
+            }
+        }
+    }
+
     /// The newest row of a delivery: of this batch, in memory, or in the database.
     async fn newest(
         &self,
@@ -71,6 +91,7 @@ impl Batch<'_> {
         let Some(tenant) = directory.by_bridge(bridge_domain) else { return Ok(()) };
         for row in self.router.store.deliveries_waiting_for(address).await? {
             if row.tenant_id == tenant.tenant.id {
+                let row = self.newest_of(row);
                 self.happened(row, Happened::Presence(reach)).await?;
             }
         }
@@ -148,6 +169,7 @@ impl Batch<'_> {
                     })
                 }
             };
+            // A forged mail is of another kind, and ends in silence.
             if row.state == "failed" && row.kind == "forward" {
                 self.returned(&row).await?;
             }
@@ -158,6 +180,7 @@ impl Batch<'_> {
             if let (Some(happened), Some(id)) = (happened, &row.delivery_id)
                 && let Some(delivery) = self.router.store.of(&row.tenant_id).delivery(id).await?
             {
+                let delivery = self.newest_of(delivery);
                 self.happened(delivery, happened).await?;
             }
             self.plan.set.put_outbound.push(row);

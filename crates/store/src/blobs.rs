@@ -1,7 +1,11 @@
 //! Octets by their hash: small ones in the database row, large ones in a file that is synced
 //! before the row that names it is committed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -21,12 +25,14 @@ pub fn blob_hash(data: &[u8]) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     root: PathBuf,
+    /// Folders whose names are known to last.
+    lasting: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Blobs {
     pub(crate) fn new(root: PathBuf) -> std::io::Result<Self> {
         std::fs::create_dir_all(&root)?;
-        Ok(Self { root })
+        Ok(Self { root, lasting: Arc::default() })
     }
 
     pub(crate) fn path(&self, tenant: &str, hash: &str) -> PathBuf {
@@ -51,7 +57,7 @@ impl Blobs {
         let hash = blocking(move || {
             let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part));
             let hash = hex::encode(hash.finalize());
-            write_synced(&blobs.path(&owner, &hash), &parts)?;
+            blobs.write_synced(&blobs.path(&owner, &hash), &parts)?;
             Ok(hash)
         })
         .await?;
@@ -62,10 +68,17 @@ impl Blobs {
     pub(crate) async fn as_file(&self, row: rows::Blob) -> Result<PathBuf, StoreError> {
         let path = self.path(&row.tenant_id, &row.hash);
         if let Some(data) = row.data {
-            let to = path.clone();
-            blocking(move || write_synced(&to, &[data.into()])).await?;
+            let (blobs, to) = (self.clone(), path.clone());
+            blocking(move || blobs.write_synced(&to, &[data.into()])).await?;
         }
         Ok(path)
+    }
+
+    /// Takes a file away that no row names.
+    pub(crate) async fn drop_file(&self, tenant: &str, hash: &str) {
+        if let Err(error) = tokio::fs::remove_file(self.path(tenant, hash)).await {
+            tracing::warn!(%error, "A file that nothing refers to could not be removed");
+        }
     }
 
     /// The octets of a row.
@@ -94,18 +107,47 @@ fn parent(path: &Path) -> std::io::Result<&Path> {
     path.parent().ok_or_else(|| std::io::Error::other("a blob has no folder"))
 }
 
-fn write_synced(path: &Path, parts: &[Bytes]) -> std::io::Result<()> {
-    use std::io::Write;
-    if path.exists() {
-        return Ok(());
-    }
-    let folder = parent(path)?;
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    for part in parts {
-        file.write_all(part)?;
-    }
-    file.as_file().sync_data()?;
-    file.persist(path).map_err(|e| e.error)?;
+/// The names in a folder last only once the folder is synced.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
+}
+
+impl Blobs {
+    fn write_synced(&self, path: &Path, parts: &[Bytes]) -> std::io::Result<()> {
+        use std::io::Write;
+        let folder = parent(path)?;
+        self.make_lasting(folder)?;
+        if path.exists() {
+            // Whoever wrote it may not have come to this yet.
+            return sync_folder(folder);
+        }
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.as_file().sync_data()?;
+        file.persist(path).map_err(|e| e.error)?;
+        sync_folder(folder)
+    }
+
+    /// Makes a folder below the root, and sees to it once that its name, and the names of those
+    /// above it, last.
+    fn make_lasting(&self, folder: &Path) -> std::io::Result<()> {
+        let known =
+            |f: &Path| self.lasting.lock().unwrap_or_else(PoisonError::into_inner).contains(f);
+        if known(folder) {
+            return Ok(());
+        }
+        std::fs::create_dir_all(folder)?;
+        let above = folder.ancestors().skip(1).take_while(|f| f.starts_with(&self.root));
+        for above in above {
+            sync_folder(above)?;
+        }
+        if let Some(above) = self.root.parent().filter(|p| !p.as_os_str().is_empty()) {
+            sync_folder(above)?;
+        }
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        lasting.insert(folder.to_owned());
+        Ok(())
+    }
 }

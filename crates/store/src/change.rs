@@ -102,6 +102,26 @@ impl ChangeSet {
         all_fields!(join);
     }
 
+    /// How many rows there are of each kind, for [`Self::truncate`].
+    #[must_use]
+    pub fn lengths(&self) -> Vec<usize> {
+        macro_rules! lengths {
+            ($($field:ident),*) => { vec![$(self.$field.len()),*] };
+        }
+        all_fields!(lengths)
+    }
+
+    /// Takes away what was added since `lengths` were so.
+    pub fn truncate(&mut self, lengths: &[usize]) {
+        let mut lengths = lengths.iter().copied();
+        macro_rules! cut {
+            ($($field:ident),*) => {
+                $(self.$field.truncate(lengths.next().unwrap_or(usize::MAX));)*
+            };
+        }
+        all_fields!(cut);
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use isthmus_domain::address::{Email, alias_name, bridge_local, bridge_local_or_alias};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter};
 
 use crate::{StoreError, entities, rows};
@@ -113,12 +114,33 @@ impl TenantView {
         self.mappings_by_email.values().flatten()
     }
 
+    /// Whether an address may stand for its person. For a contact whoever confirmed it does; for a
+    /// member it must have been declared by the operator, or claimed by that member or an
+    /// administrator: a colleague who claims an address of their own for a member could else act
+    /// and read in the member's name.
+    #[must_use]
+    pub fn stands_for(&self, mapping: &rows::Mapping) -> bool {
+        let Some(member) = self.member(&mapping.email) else { return true };
+        // `tenant` is the tenant's own key, which administers it.
+        matches!(mapping.created_by.as_str(), "operator" | "tenant")
+            || mapping.created_by == member.id
+            || self
+                .member_by_id(&mapping.created_by)
+                .is_some_and(|m| matches!(m.role.as_str(), "owner" | "admin"))
+    }
+
+    /// Who writes from an IM address: the verified mapping that stands for them.
+    #[must_use]
+    pub fn author_by_im(&self, im: &str) -> Option<&rows::Mapping> {
+        self.by_im(im).filter(|m| self.stands_for(m))
+    }
+
     /// The verified IM address for an email address; the one verified last if there are several.
     #[must_use]
     pub fn im_of(&self, email: &str) -> Option<&rows::Mapping> {
         self.mappings(email)
             .iter()
-            .filter(|m| m.state == "verified")
+            .filter(|m| m.state == "verified" && self.stands_for(m))
             .max_by_key(|m| (m.verified_at, &m.id))
     }
 
@@ -137,11 +159,31 @@ impl TenantView {
             .filter(|n| !n.is_empty())
     }
 
+    /// The mail address that stands for a person on the bridge domain; `None` for what is no email
+    /// address.
+    #[must_use]
+    pub fn bridge_address(&self, email: &str) -> Option<String> {
+        let email = Email::parse(email).ok()?;
+        let local = bridge_local_or_alias(&self.tenant.id, &email);
+        Some(format!("{local}@{}", self.tenant.bridge_domain))
+    }
+
     /// The address behind an alias.
     #[must_use]
     pub fn alias(&self, alias: &str) -> Option<&str> {
         self.aliases.get(alias).map(String::as_str)
     }
+}
+
+/// The alias that an address needs on a bridge domain, where its own form does not fit.
+#[must_use]
+pub fn alias_of(tenant: &str, email: &str) -> Option<String> {
+    // Whatever is shorter fits, and nearly all addresses are.
+    if email.len() <= 64 {
+        return None;
+    }
+    let email = Email::parse(email).ok().filter(|e| bridge_local(e).is_none())?;
+    Some(alias_name(tenant, &email))
 }
 
 pub(crate) async fn version(db: &DatabaseConnection) -> Result<i64, StoreError> {
@@ -195,7 +237,8 @@ pub(crate) async fn load(db: &DatabaseConnection) -> Result<Directory, StoreErro
         }
     }
     let mut directory = Directory { version, ..Default::default() };
-    for (id, view) in views {
+    for (id, mut view) in views {
+        view.name_aliases();
         let view = Arc::new(view);
         for domain in &view.domains {
             directory.by_domain.insert(domain.clone(), Arc::clone(&view));
@@ -207,6 +250,16 @@ pub(crate) async fn load(db: &DatabaseConnection) -> Result<Directory, StoreErro
 }
 
 impl TenantView {
+    /// The aliases of members and contacts follow from their addresses; those of other people
+    /// have rows.
+    fn name_aliases(&mut self) {
+        for key in self.members.keys().chain(self.contacts.keys()) {
+            if let Some(alias) = alias_of(&self.tenant.id, key) {
+                self.aliases.insert(alias, key.clone());
+            }
+        }
+    }
+
     fn empty(tenant: rows::Tenant) -> Self {
         Self {
             tenant,

@@ -74,8 +74,10 @@ impl Store {
         }
         let directory = set.touches_directory();
         self.writer.set(set).await?;
-        if directory {
-            self.refresh_directory().await?;
+        // It is written: that the directory cannot be read anew is another matter, and is tried
+        // again every second.
+        if directory && let Err(error) = self.refresh_directory().await {
+            tracing::error!(%error, "The directory cannot be read");
         }
         Ok(())
     }
@@ -151,6 +153,16 @@ impl Store {
         self.blobs.keep(tenant, parts.into()).await
     }
 
+    /// Takes the file of a blob away whose commit failed, unless a row names it.
+    pub async fn drop_unused(&self, blob: &rows::Blob) {
+        if blob.data.is_some() {
+            return;
+        }
+        if let Ok(false) = self.of(&blob.tenant_id).has_blob(&blob.hash).await {
+            self.blobs.drop_file(&blob.tenant_id, &blob.hash).await;
+        }
+    }
+
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.blobs
     }
@@ -183,12 +195,18 @@ impl Store {
             .collect())
     }
 
-    /// Applies all pending migrations.
+    /// Applies all pending migrations; `each` is called after every one.
     ///
     /// # Errors
     /// When one of them fails; it is then undone.
-    pub async fn migrate_up(url: &str) -> Result<(), StoreError> {
-        Ok(Migrator::up(&connect(url, 1).await?, None).await?)
+    pub async fn migrate_up(url: &str, each: impl Fn()) -> Result<(), StoreError> {
+        let db = connect(url, 1).await?;
+        Migrator::install(&db).await?;
+        for _ in Migrator::get_pending_migrations(&db).await? {
+            Migrator::up(&db, Some(1)).await?;
+            each();
+        }
+        Ok(())
     }
 
     /// Takes the last migration back.

@@ -67,6 +67,18 @@ impl Scope<'_> {
         }
     }
 
+    /// Whether a row names these octets.
+    pub(crate) async fn has_blob(&self, hash: &str) -> Result<bool, StoreError> {
+        let found = scoped!(self, blobs)
+            .filter(e::blobs::Column::Hash.eq(hash))
+            .select_only()
+            .column(e::blobs::Column::Hash)
+            .into_tuple::<String>()
+            .one(&self.store.read)
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Where a large blob lies, and its size; `None` for small ones and unknown hashes.
     ///
     /// # Errors
@@ -130,6 +142,24 @@ impl Scope<'_> {
             .await?)
     }
 
+    /// Messages of a conversation that came as the mail with these octets.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn messages_of_raw(
+        &self,
+        conversation: &str,
+        raw_hash: &str,
+    ) -> Result<Vec<rows::Message>, StoreError> {
+        use e::messages::Column as C;
+        Ok(scoped!(self, messages)
+            .filter(C::ConversationId.eq(conversation))
+            .filter(C::RawHash.eq(raw_hash))
+            .limit(50)
+            .all(&self.store.read)
+            .await?)
+    }
+
     /// In which conversations messages with these Message-IDs lie, as pairs of both.
     ///
     /// # Errors
@@ -174,6 +204,23 @@ impl Scope<'_> {
             .await?;
         found.reverse();
         Ok(found)
+    }
+
+    /// The first messages of a conversation, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn first_messages(
+        &self,
+        conversation: &str,
+        limit: u64,
+    ) -> Result<Vec<rows::Message>, StoreError> {
+        Ok(scoped!(self, messages)
+            .filter(e::messages::Column::ConversationId.eq(conversation))
+            .order_by(e::messages::Column::Seq, Order::Asc)
+            .limit(limit)
+            .all(&self.store.read)
+            .await?)
     }
 
     /// Attachments of these messages, in their order.
@@ -512,7 +559,8 @@ impl Scope<'_> {
             .await?)
     }
 
-    /// Outbound mails that were accepted since `since_ms`, for the quota.
+    /// Mails of members that were accepted since `since_ms`, for the quota: what is passed on to
+    /// the tenant's own server, and what the bridge itself has to say, costs nobody anything.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -520,6 +568,7 @@ impl Scope<'_> {
         use sea_orm::PaginatorTrait;
         Ok(scoped!(self, outbound)
             .filter(e::outbound::Column::CreatedAt.gte(since_ms))
+            .filter(e::outbound::Column::Kind.eq("message"))
             .count(&self.store.read)
             .await?)
     }
@@ -585,6 +634,22 @@ impl Scope<'_> {
             .filter(e::mappings::Column::Id.eq(id))
             .one(&self.store.read)
             .await?)
+    }
+
+    /// Whether the person behind an IM address said that they want to be asked no more: with `2`
+    /// or `!stop`, of which the mapping keeps `how`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn declined(&self, im: &str) -> Result<bool, StoreError> {
+        use sea_orm::PaginatorTrait;
+        let count = scoped!(self, mappings)
+            .filter(e::mappings::Column::Im.eq(im))
+            .filter(e::mappings::Column::State.eq("revoked"))
+            .filter(e::mappings::Column::How.eq(crate::DECLINED))
+            .count(&self.store.read)
+            .await?;
+        Ok(count > 0)
     }
 
     /// The signing key of a domain.

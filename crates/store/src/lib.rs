@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod audit;
 mod blobs;
 mod change;
 mod checkpoint;
@@ -8,6 +9,7 @@ mod engine;
 mod entities;
 mod find;
 mod find_work;
+mod leaving;
 mod people;
 mod portal;
 pub mod rows;
@@ -17,11 +19,14 @@ mod writer;
 
 pub use blobs::{INLINE_MAX, blob_hash};
 pub use change::{ChangeSet, Ended};
-pub use directory::{Directory, TenantView};
+pub use directory::{Directory, TenantView, alias_of};
 pub use engine::{Store, StoreConfig};
 pub use find::{Page, Scope};
 pub use find_work::UnsentMail;
 pub use people::{ApplyContact, ApplyMember, ApplyTenant};
+
+/// What a revoked mapping keeps as `how` when the person behind it wants to be asked no more.
+pub const DECLINED: &str = "declined in chat";
 
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +72,38 @@ impl StoreError {
         }
     }
 
+    /// Whether the same may well work a little later: the fault lies with the machine, not with
+    /// what was to be stored.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::File(_) | Self::Closed => true,
+            Self::Database(sea_orm::DbErr::Conn(_) | sea_orm::DbErr::ConnectionAcquire(_)) => true,
+            Self::Database(error) => {
+                let text = error.to_string();
+                ["disk is full", "disk I/O error", "database is locked", "unable to open"]
+                    .iter()
+                    .any(|fault| text.contains(fault))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether there was no room left to write it.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Database(error) => error.to_string().contains("disk is full"),
-            Self::File(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            // SQLite calls every failed write but ENOSPC an I/O error.
+            Self::Database(error) => {
+                let text = error.to_string();
+                text.contains("disk is full") || text.contains("disk I/O error")
+            }
+            Self::File(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::StorageFull
+                    | std::io::ErrorKind::QuotaExceeded
+                    | std::io::ErrorKind::FileTooLarge
+            ),
             _ => false,
         }
     }

@@ -5,11 +5,11 @@ use isthmus_domain::{
     ids::{ContactId, KeyId, MappingId, MemberId, TenantId},
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
     sea_query::OnConflict,
 };
 
-use crate::{Store, StoreError, change::bump_directory, entities as e, rows};
+use crate::{Store, StoreError, audit, change::bump_directory, entities as e, leaving, rows};
 
 /// A tenant as declared.
 #[derive(Clone, Debug)]
@@ -55,8 +55,9 @@ pub struct ApplyContact {
 }
 
 impl Store {
-    /// Declares tenants with their people; what is there already is brought in line, nothing is
-    /// taken away. Returns the tenants' ids in order.
+    /// Declares tenants with their people; what is there already is brought in line. People stay
+    /// when the declaration names them no longer, domains are released. Returns the tenants' ids
+    /// in order.
     ///
     /// # Errors
     /// A domain that belongs to another tenant is a [`StoreError::Rule`]; nothing is then written.
@@ -71,8 +72,15 @@ impl Store {
                 let (tenants, chance) = (tenants.clone(), std::sync::Arc::clone(&chance));
                 Box::pin(async move {
                     let mut ids = Vec::new();
+                    // First, so that a domain can move from one tenant to another in one file.
+                    for tenant in &tenants {
+                        release_before(tx, tenant).await?;
+                    }
                     for tenant in tenants {
-                        ids.push(apply_tenant(tx, tenant, now, &chance).await?);
+                        let slug = tenant.slug.clone();
+                        let id = apply_tenant(tx, tenant, now, &chance).await?;
+                        audit::note(tx, &id, "tenant.apply", &slug, now, &chance).await?;
+                        ids.push(id);
                     }
                     bump_directory(tx).await?;
                     Ok(ids)
@@ -83,34 +91,20 @@ impl Store {
         Ok(ids)
     }
 
-    /// Marks a tenant as deleted: its addresses stop existing at once.
+    /// Marks a tenant as deleted: its addresses stop existing at once, and what was under way
+    /// for it ends. The slug is free again; whoever gets it is somebody else.
     ///
     /// # Errors
     /// When the database cannot do it.
-    pub async fn delete_tenant(&self, id: String, now: Millis) -> Result<(), StoreError> {
+    pub async fn delete_tenant(
+        &self,
+        id: String,
+        now: Millis,
+        chance: std::sync::Arc<Chance>,
+    ) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let id = id.clone();
-            Box::pin(async move {
-                let row = e::tenants::Entity::find_by_id(&id).one(tx).await?;
-                if let Some(row) = row {
-                    let mut row = row.into_active_model();
-                    row.deleted_at = sea_orm::Set(Some(now.0));
-                    row.update(tx).await?;
-                }
-                e::tenant_domains::Entity::delete_many()
-                    .filter(e::tenant_domains::Column::TenantId.eq(&id))
-                    .exec(tx)
-                    .await?;
-                e::api_keys::Entity::delete_many()
-                    .filter(e::api_keys::Column::TenantId.eq(&id))
-                    .exec(tx)
-                    .await?;
-                e::sessions::Entity::delete_many()
-                    .filter(e::sessions::Column::TenantId.eq(&id))
-                    .exec(tx)
-                    .await?;
-                bump_directory(tx).await
-            })
+            let (id, chance) = (id.clone(), std::sync::Arc::clone(&chance));
+            Box::pin(async move { leaving::delete(tx, &id, now, &chance).await })
         })
         .await?;
         self.refresh_directory().await
@@ -157,10 +151,10 @@ impl Store {
         tenant_id: Option<String>,
         member_id: Option<String>,
         now: Millis,
-        chance: &Chance,
+        chance: std::sync::Arc<Chance>,
     ) -> Result<String, StoreError> {
         let row = rows::ApiKey {
-            id: KeyId::new(now, chance).into(),
+            id: KeyId::new(now, &chance).into(),
             hash,
             tenant_id,
             member_id,
@@ -169,8 +163,13 @@ impl Store {
         };
         let id = row.id.clone();
         self.write(move |tx| {
-            let row = row.clone();
+            let (row, chance) = (row.clone(), std::sync::Arc::clone(&chance));
             Box::pin(async move {
+                // A key of the installation belongs to no tenant's log.
+                if let Some(tenant) = &row.tenant_id {
+                    let target = row.member_id.as_deref().unwrap_or(&row.id);
+                    audit::note(tx, tenant, "key.create", target, now, &chance).await?;
+                }
                 e::api_keys::Entity::insert(row.into_active_model())
                     .exec_without_returning(tx)
                     .await?;
@@ -307,7 +306,9 @@ async fn apply_tenant(
     chance: &Chance,
 ) -> Result<String, StoreError> {
     use e::tenants::Column as C;
-    let there = e::tenants::Entity::find().filter(C::Slug.eq(&wanted.slug)).one(tx).await?;
+    leaving::free_slug(tx, &wanted.slug).await?;
+    let alive = e::tenants::Entity::find().filter(C::DeletedAt.is_null());
+    let there = alive.filter(C::Slug.eq(&wanted.slug)).one(tx).await?;
     let row = rows::Tenant {
         id: there.as_ref().map_or_else(|| TenantId::new(now, chance).into(), |t| t.id.clone()),
         slug: wanted.slug.clone(),
@@ -350,7 +351,6 @@ async fn apply_tenant(
         C::XmppSecret,
         C::Policy,
         C::OutboundPerDay,
-        C::DeletedAt,
     ];
     e::tenants::Entity::insert(row.into_active_model())
         .on_conflict(OnConflict::column(C::Id).update_columns(rest).to_owned())
@@ -368,6 +368,21 @@ async fn apply_tenant(
     Ok(id)
 }
 
+/// Domains that a tenant declares no longer may be somebody else's.
+async fn release_before(tx: &DatabaseTransaction, wanted: &ApplyTenant) -> Result<(), StoreError> {
+    use e::{tenant_domains::Column as D, tenants::Column as T};
+    let alive = e::tenants::Entity::find().filter(T::DeletedAt.is_null());
+    let Some(there) = alive.filter(T::Slug.eq(&wanted.slug)).one(tx).await? else {
+        return Ok(());
+    };
+    e::tenant_domains::Entity::delete_many()
+        .filter(D::TenantId.eq(there.id))
+        .filter(D::Domain.is_not_in(wanted.domains.iter().cloned()))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
 async fn claim_domain(
     tx: &DatabaseTransaction,
     tenant: &str,
@@ -375,7 +390,11 @@ async fn claim_domain(
 ) -> Result<(), StoreError> {
     match e::tenant_domains::Entity::find_by_id(&domain).one(tx).await? {
         Some(row) if row.tenant_id == tenant => Ok(()),
-        Some(_) => Err(StoreError::Rule(format!("the domain {domain} belongs to another tenant"))),
+        Some(row) => {
+            let owner = e::tenants::Entity::find_by_id(&row.tenant_id).one(tx).await?;
+            let owner = owner.map_or_else(|| "that is gone".to_owned(), |t| t.slug);
+            Err(StoreError::Rule(format!("the domain {domain} belongs to the tenant {owner}")))
+        }
         None => {
             let row = rows::TenantDomain { domain, tenant_id: tenant.to_owned() };
             e::tenant_domains::Entity::insert(row.into_active_model())

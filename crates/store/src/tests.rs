@@ -171,3 +171,102 @@ async fn large_octets_lie_in_a_file_and_small_ones_in_the_row() {
         assert_eq!(store.of("t").blob_file(&hash).await.expect("reads").is_some(), size > 100_000);
     }
 }
+
+/// A tenant that is declared again after it was deleted is a new one: what waited stays closed.
+#[tokio::test]
+async fn abuse_tenancy_54_a_deleted_tenant_stays_deleted_when_its_file_is_applied_again() {
+    let (store, _dir) = store().await;
+    let chance = Arc::new(Chance::seeded([2; 32]));
+    let apply = |t: Vec<ApplyTenant>| store.apply(t, Millis(5), Arc::clone(&chance));
+    let ids = apply(vec![tenant("acme"), tenant("beta")]).await.expect("applies");
+    let other = rows::Delivery { id: "dlv_2".into(), ..delivery(&ids[1], 1, "retrying") };
+    let put_deliveries = vec![delivery(&ids[0], 1, "retrying"), other];
+    store.commit(ChangeSet { put_deliveries, ..Default::default() }).await.expect("commits");
+    store.delete_tenant(ids[0].clone(), Millis(6), Arc::clone(&chance)).await.expect("deletes");
+    let again = apply(vec![tenant("acme"), tenant("beta")]).await.expect("applies again");
+    assert_ne!(again[0], ids[0]);
+    assert_eq!(again[1], ids[1]);
+    let gone = store.of(&ids[0]).delivery("dlv_1").await.expect("reads").expect("kept");
+    assert_eq!((gone.state.as_str(), gone.due_at), ("failed", None));
+    assert!(gone.history.contains("the tenant was deleted"), "{}", gone.history);
+    let waits = store.of(&ids[1]).delivery("dlv_2").await.expect("reads").expect("kept");
+    assert_eq!(waits.state, "retrying");
+    let page = crate::Page { before: None, limit: 10 };
+    let log = store.of(&ids[0]).audit(&page).await.expect("reads");
+    assert!(log.iter().any(|a| a.action == "tenant.delete" && a.actor == "operator"));
+}
+
+#[tokio::test]
+async fn a_domain_that_is_declared_no_longer_is_free() {
+    let (store, _dir) = store().await;
+    let chance = Arc::new(Chance::seeded([3; 32]));
+    let apply = |t: Vec<ApplyTenant>| store.apply(t, Millis(5), Arc::clone(&chance));
+    let (mut acme, mut beta) = (tenant("acme"), tenant("beta"));
+    apply(vec![acme.clone()]).await.expect("applies");
+    beta.domains.push("acme.test".into());
+    assert!(apply(vec![beta.clone()]).await.is_err());
+    acme.domains.clear();
+    // In either order within one file.
+    apply(vec![beta, acme]).await.expect("moves");
+    let directory = store.directory();
+    assert_eq!(directory.by_domain("acme.test").map(|t| t.tenant.slug.as_str()), Some("beta"));
+}
+
+/// Of people whose address does not fit 64 octets: declared, or met in a conversation.
+#[tokio::test]
+async fn a_long_address_has_an_alias_on_its_own_bridge_domain() {
+    let (store, _dir) = store().await;
+    let chance = Arc::new(Chance::seeded([1; 32]));
+    let long = |letter: &str| format!("{}@customer.test", letter.repeat(60));
+    let mut acme = tenant("acme");
+    acme.contacts[0].email = long("b");
+    store.apply(vec![acme, tenant("beta")], Millis(5), chance).await.expect("applies");
+    let bridge = |slug: &str| store.directory().by_slug(slug).expect("there").clone();
+    let address = bridge("acme").bridge_address(&long("b")).expect("an address");
+    let (local, domain) = address.split_once('@').expect("an address");
+    let alias = local.strip_prefix("a-").expect("an alias");
+    assert_eq!(domain, "bridge.acme.test");
+    assert_eq!(bridge("acme").alias(alias), Some(long("b").as_str()));
+    assert_eq!(bridge("beta").alias(alias), None);
+    let short = bridge("acme").bridge_address("bob@acme.test");
+    assert_eq!(short.as_deref(), Some("bob=acme.test@bridge.acme.test"));
+
+    let id = bridge("acme").tenant.id.clone();
+    let alias = crate::alias_of(&id, &long("c")).expect("it does not fit");
+    let row = rows::Alias { tenant_id: id, alias: alias.clone(), email: long("c") };
+    store
+        .commit(ChangeSet { once_aliases: vec![row], ..Default::default() })
+        .await
+        .expect("commits");
+    store.refresh_directory().await.expect("reads");
+    assert_eq!(bridge("acme").alias(&alias), Some(long("c").as_str()));
+}
+
+/// What is passed on, and what the bridge itself says, does not use up what members may send.
+#[tokio::test]
+async fn the_quota_counts_mails_of_people_only() {
+    let (store, _dir) = store().await;
+    let mail = |id: &str, kind: &str| rows::Outbound {
+        id: id.into(),
+        tenant_id: "t".into(),
+        seq: 1,
+        delivery_id: None,
+        kind: kind.into(),
+        mail_from: String::new(),
+        rcpt: "carol@customer.test".into(),
+        subject: String::new(),
+        message_id: String::new(),
+        raw_hash: String::new(),
+        route: None,
+        state: "queued".into(),
+        attempts: 0,
+        next_at: None,
+        last_reply: None,
+        created_at: 7,
+        ended_at: None,
+    };
+    let once_outbound = vec![mail("1", "message"), mail("2", "notice"), mail("3", "forward")];
+    store.commit(ChangeSet { once_outbound, ..Default::default() }).await.expect("commits");
+    assert_eq!(store.of("t").outbound_since(7).await.expect("counts"), 1);
+    assert_eq!(store.of("t").outbound_since(8).await.expect("counts"), 0);
+}

@@ -21,6 +21,7 @@ use crate::{
     answers::Sessions,
     config::XmppConfig,
     inbound::Session,
+    jid::Jid,
     lock,
     notices::Notices,
     ns, presence,
@@ -162,10 +163,12 @@ impl Link {
     }
 
     /// What a contact is called; `None` if there is no such person.
-    pub(crate) async fn name_of(&self, email: &Email) -> Result<Option<String>, Busy> {
+    pub(crate) async fn name_of(&self, email: &Email, asker: &Jid) -> Result<Option<String>, Busy> {
         let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(names) = names else { return Ok(None) };
-        timeout(NAME_PATIENCE, names.name(&self.domain, email)).await.map_err(|_| Busy)
+        let asker = asker.im();
+        let name = names.name(&self.domain, email, asker.as_ref());
+        timeout(NAME_PATIENCE, name).await.map_err(|_| Busy)
     }
 
     pub(crate) fn busy_with_request(&self) -> Option<OwnedSemaphorePermit> {

@@ -48,7 +48,7 @@ async fn answer(link: &Link, out: &Out, kind: &str, from: &Jid, to: &Jid) {
     let name = match to.target() {
         Target::Bridge => Some("Email".to_owned()),
         Target::Nobody => None,
-        Target::Contact(email) => match link.name_of(&email).await {
+        Target::Contact(email) => match link.name_of(&email, from).await {
             Ok(name) => name,
             // No answer is better than a wrong one; servers ask again.
             Err(crate::link::Busy) => return,

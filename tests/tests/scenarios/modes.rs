@@ -28,7 +28,11 @@ async fn each_mode_takes_its_own_mail_and_nothing_else() {
 
     takes(&isthmus, "alice@mx.test").await;
     assert_eq!(code(&isthmus, "alice@bridge.test").await, 550);
-    assert_eq!(code(&isthmus, "im@bridge.bridge.test").await, 250);
+    // Only members may ask for something at the bridge; the others hear so at once.
+    assert_eq!(code(&isthmus, "im@bridge.bridge.test").await, 550);
+    let asks = Mail::new("im@bridge.bridge.test", "Ask", "Hello.").from("alice@bridge.test");
+    let to = &[asks.to.as_str()];
+    assert_eq!(send_mail(isthmus.smtp(), &asks.from, to, &asks.raw()).await.code, 250);
     assert_eq!(code(&isthmus, "nobody@bridge.bridge.test").await, 550);
     assert_eq!(code(&isthmus, "alice@copy.test").await, 250);
     assert_eq!(code(&isthmus, "unknown@copy.test").await, 550);
@@ -50,6 +54,25 @@ async fn each_mode_takes_its_own_mail_and_nothing_else() {
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(relay.mails().iter().filter(|m| !subject_of(m).contains("Nothing")).count(), 0);
     assert_eq!(own.count(), 2);
+}
+
+/// The relay takes what goes out to the world; a tenant with its own server gets its mail there.
+#[tokio::test]
+async fn outbound_mail_to_a_tenant_with_its_own_server_goes_there() {
+    let (relay, own) = (SmtpSink::start().await, SmtpSink::start().await);
+    let isthmus = Isthmus::start(setup().relay(&relay.url())).await;
+    let mx = format!("domains = [\"mx.test\"]\nmail_mode = \"mx\"\nforward_to = \"{}\"", own.url());
+    isthmus.apply(&tenant("mx", &mx)).await;
+    takes(&isthmus, "alice@mx.test").await;
+    let api = isthmus.member("mx", "alice@mx.test").await;
+    for to in ["unknown@mx.test", "carol@customer.test"] {
+        let ask =
+            serde_json::json!({"to": to, "via": "email", "subject": "Pump", "text": "Hello."});
+        api.post("/v1/messages", &ask).await.expect(202);
+    }
+    own.expect_mail("unknown@mx.test", SOON, |m| subject_of(m) == "Pump").await;
+    relay.expect_mail("carol@customer.test", SOON, |m| subject_of(m) == "Pump").await;
+    assert_eq!((own.count(), relay.count()), (1, 1));
 }
 
 #[tokio::test]

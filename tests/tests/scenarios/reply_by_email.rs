@@ -52,6 +52,38 @@ async fn server_the_answer_to_that_mail_goes_back_to_chat() {
     assert_eq!(next.header("Subject"), "Re: Broken pump");
 }
 
+/// What was said before goes along whole: who wrote to whom, and the files, each once.
+#[tokio::test]
+async fn server_a_mail_carries_addresses_transcript_and_files_once() {
+    use base64::Engine;
+    let world = World::start().await;
+    let (mut carol, _) = answered(&world).await;
+    let api = world.alice().await;
+    let files = serde_json::json!([{
+        "name": "pump.txt", "type": "text/plain",
+        "data": base64::engine::general_purpose::STANDARD.encode("the big one"),
+    }]);
+    let ask = |text: &str, files: &serde_json::Value| serde_json::json!({"to": "carol@customer.test", "via": "email", "text": text, "subject": "Offer", "attachments": files});
+    let sent = api.post("/v1/messages", &ask("Here it is.", &files)).await.expect(202);
+    let first = world.sent("carol@customer.test", "Offer").await;
+    assert!(first.text.contains("Written by Alice <alice@acme.test>"), "{}", first.text);
+    let files: Vec<&str> = first.files.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(files, ["pump.txt"]);
+    let delivery = sent["delivery_id"].as_str().expect("a delivery");
+    let delivery = api.expect_delivery(delivery, "delivered", SOON).await;
+    let again = serde_json::json!({
+        "to_message": delivery["message_id"], "via": "email", "text": "Did you get it?",
+    });
+    api.post("/v1/replies", &again).await.expect(202);
+    let second = world.sent("carol@customer.test", "Re: Offer").await;
+    assert_eq!(second.header("In-Reply-To"), first.header("Message-ID"));
+    assert!(second.text.contains("> Alice <alice@acme.test>, "), "{}", second.text);
+    assert!(second.text.contains(", by mail:\n> Here it is."), "{}", second.text);
+    let files: Vec<&str> = second.files.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(files, ["conversation.txt"], "what went along once does not go again");
+    carol.expect_silence(A_WHILE).await;
+}
+
 /// The token alone is not enough: whoever got the mail forwarded has it too.
 #[tokio::test]
 async fn server_somebody_else_with_the_reply_address_is_held() {

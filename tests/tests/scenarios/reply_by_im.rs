@@ -58,13 +58,49 @@ async fn server_without_a_chat_address_the_member_is_told() {
     assert_eq!(notice.header("In-Reply-To"), "<Pump@client.test>");
 }
 
+/// RFC 5321 section 4.5.3.1.1: 64 octets of local part. Where `NAME=DOMAIN` has more, a short
+/// alias leads to the same person, and stays.
 #[tokio::test]
 async fn server_an_address_too_long_for_its_octets_has_an_alias() {
     let world = World::start().await;
-    let local = "a".repeat(60);
-    let reply = world
-        .mail_to(&Mail::new(CAROL, "x", "x"), &format!("{local}=acme.test@bridge.acme.test"))
-        .await;
-    // RFC 5321 section 4.5.3.1.1: 64 octets of local part.
+    let email = format!("{}@customer.test", "f".repeat(60));
+    let more = format!(
+        "[[tenant.contact]]\nname = \"Frida\"\nemail = \"{email}\"\nim = [\"xmpp:eve@chat.test\"]\n\
+         verified = true\n"
+    );
+    world.isthmus.apply(&format!("{}\n{more}", super::world::ACME)).await;
+    let api = world.alice().await;
+    let alias = isthmus_tests::eventually("Frida is a contact", SOON, || async {
+        let contacts = api.get("/v1/contacts?q=frida").await.expect(200);
+        contacts["items"][0]["bridge_address"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(alias.starts_with("a-") && alias.ends_with("@bridge.acme.test"), "{alias}");
+    super::world::takes(&world.isthmus, &alias).await;
+    let mut frida = world.online("eve").await;
+    world.mail(&Mail::new(&alias, "Pump", "Approved, go ahead.")).await;
+    assert!(body(&frida.expect_message(SOON).await).starts_with("Approved, go ahead."));
+    // What is too long is refused, and so is an alias of nobody.
+    let long = format!("{}@bridge.acme.test", email.replace('@', "="));
+    let reply = world.mail_to(&Mail::new(CAROL, "x", "x"), &long).await;
     assert_eq!(reply.code / 100, 5, "{}", reply.text());
+    let nobody = super::world::recipient(&world.isthmus, "a-0123456789@bridge.acme.test").await;
+    assert_eq!(nobody / 100, 5);
+}
+
+/// A member who wrote to somebody who cannot be reached finds no empty conversation afterwards.
+#[tokio::test]
+async fn server_what_was_not_sent_leaves_no_conversation() {
+    let world = World::start().await;
+    world.mail(&Mail::new("dave=other.test@bridge.acme.test", "Pump", "Hello Dave.")).await;
+    world.sent("alice@acme.test", "No chat address is known for Dave").await;
+    let api = world.alice().await;
+    let all = api.get("/v1/conversations").await.expect(200);
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(0), "{all}");
+    // The legitimate twin: by email he can be reached.
+    let ask = serde_json::json!({"to": "dave@other.test", "via": "email", "text": "Hello."});
+    api.post("/v1/messages", &ask).await.expect(202);
+    world.sent("dave@other.test", "Message from Alice").await;
+    let all = api.get("/v1/conversations").await.expect(200);
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(1), "{all}");
 }

@@ -80,3 +80,16 @@ async fn a_second_server_on_the_same_data_is_refused() {
     isthmus.kill9_and_start_again().await;
     assert_eq!(isthmus.stop().await, 0);
 }
+
+/// The folder does not matter: it is the database that two would write to.
+#[tokio::test]
+async fn a_second_server_on_the_same_database_is_refused() {
+    let mut isthmus = Isthmus::start(setup()).await;
+    let url = format!("sqlite://{}", isthmus.data_dir().join("isthmus.db").display());
+    let other = isthmus.data_dir().join("elsewhere").display().to_string();
+    isthmus.set_env("ISTHMUS__DATA_DIR", Some(&other));
+    isthmus.set_env("ISTHMUS__DATABASE__URL", Some(&url));
+    let second = isthmus.run(&["serve"]).await;
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains("set another database.url"), "{}", second.stderr);
+}

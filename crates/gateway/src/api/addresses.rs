@@ -1,8 +1,8 @@
 //! IM addresses of contacts and members: claimed here, verified by asking the address itself.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
-use isthmus_domain::{address::ImAddress, ids::MappingId, service::Challenge};
-use isthmus_store::{ChangeSet, rows};
+use isthmus_domain::{address::ImAddress, clock::Millis, ids::MappingId, service::Challenge};
+use isthmus_store::{ChangeSet, TenantView, rows};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -46,7 +46,13 @@ fn email_of(ctx: &Ctx, id: &str) -> Result<String, Problem> {
     {
         return Ok(member.email.clone());
     }
-    contacts::find(ctx, id).map(|c| c.email.clone())
+    let contact = contacts::find(ctx, id)?;
+    // A contact who became a member: whoever adds an address for them could act as them.
+    let is_me = ctx.member().is_some_and(|m| m.email == contact.email);
+    if !ctx.caller.is_admin() && !is_me && ctx.tenant.member(&contact.email).is_some() {
+        return Err(Problem::new(Code::NotFound));
+    }
+    Ok(contact.email.clone())
 }
 
 fn mapping_of<'a>(ctx: &'a Ctx, email: &str, id: &str) -> Result<&'a rows::Mapping, Problem> {
@@ -84,6 +90,16 @@ pub(super) fn may_claim(ctx: &Ctx, email: &str, im: &ImAddress) -> Result<(), Pr
         return Err(Problem::new(Code::AddressTaken));
     }
     Ok(())
+}
+
+/// Whether the same IM address is being asked for somebody else.
+pub(crate) fn is_asked(tenant: &TenantView, row: &rows::Mapping, now: Millis) -> bool {
+    tenant.all_mappings().any(|m| {
+        m.im == row.im
+            && m.id != row.id
+            && m.state == "challenged"
+            && m.challenge_until > Some(now.0)
+    })
 }
 
 /// A row for an address that nobody has confirmed.
@@ -185,12 +201,24 @@ pub(super) async fn verify(
         return Err(Problem::new(Code::AddressTaken));
     }
     let since = ctx.gateway.now().plus_ms(-DAY_MS).0;
-    let before = ctx.scope().audited_since(CHALLENGED, &row.id, since).await?;
+    // Counted by IM address, whoever it is claimed for: it is one person who is asked.
+    let before = ctx.scope().audited_since(CHALLENGED, &row.im, since).await?;
     let enough = || Problem::new(Code::TooManyChallenges).after_s(3_600);
     if before >= CHALLENGES {
         return Err(enough());
     }
-    let last = ctx.scope().audited_since(CHALLENGED, &row.id, 0).await?;
+    if is_asked(&ctx.tenant, row, ctx.gateway.now()) {
+        let why = format!("{} is being asked for somebody else.", row.im);
+        return Err(Problem::with(Code::TooManyChallenges, why).after_s(3_600));
+    }
+    if ctx.scope().declined(&row.im).await? {
+        let why = format!(
+            "{} asked not to be written to. Only the operator can declare it (isthmus apply).",
+            row.im
+        );
+        return Err(Problem::with(Code::TooManyChallenges, why));
+    }
+    let last = ctx.scope().audited_since(CHALLENGED, &row.im, 0).await?;
     let transaction = ctx.gateway.transaction(NewTransaction {
         tenant: ctx.tenant_id(),
         member: ctx.member().map(|m| m.id.as_str()),
@@ -198,14 +226,14 @@ pub(super) async fn verify(
         source: "api",
         params: &Challenge { mapping_id: row.id.clone() },
         // Numbered, so that two requests at once cannot both be the last one allowed.
-        dedupe: Some(format!("challenge {} {last}", row.id)),
+        dedupe: Some(format!("challenge {} {last}", row.im)),
     });
     let answer = Answer::new(
         StatusCode::ACCEPTED,
         &json!({"transaction_id": transaction.id, "address_id": row.id, "state": "challenged"}),
     );
     let mut set = ChangeSet { new_transactions: vec![transaction], ..ChangeSet::default() };
-    ctx.audit(&mut set, CHALLENGED, &row.id, &json!({"email": email, "im": row.im}));
+    ctx.audit(&mut set, CHALLENGED, &row.im, &json!({"email": email, "address_id": row.id}));
     let answer =
         once.finish(&ctx, set, answer, || Problem::new(Code::InProgress).after_s(1)).await?;
     Ok(answer.response())

@@ -127,8 +127,9 @@ pub(super) fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
 ///
 /// # Errors
 /// 422 for fields that are missing, wrong or unknown.
-pub(super) fn part<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Problem> {
-    serde_json::from_value(value).map_err(|error| Problem::with(Code::Invalid, error.to_string()))
+pub(super) fn part<T: DeserializeOwned>(value: &serde_json::value::RawValue) -> Result<T, Problem> {
+    serde_json::from_str(value.get())
+        .map_err(|error| Problem::with(Code::Invalid, error.to_string()))
 }
 
 /// Whether brackets outside of strings are nested deeper than the bound. Runs before the parser,

@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use isthmus_domain::{
     address::{Email, ImAddress},
-    delivery::Choice,
+    delivery::Standing,
     ids::ContactId,
+    text::one_line,
 };
 use isthmus_store::{ChangeSet, rows};
 use serde::{Deserialize, Deserializer};
@@ -139,7 +140,7 @@ pub(super) async fn change(
     if let Some(policy) = change.policy {
         if let Some(policy) = &policy {
             policy
-                .parse::<Choice>()
+                .parse::<Standing>()
                 .map_err(|e| Problem::with(Code::Invalid, format!("policy: {e}.")))?;
         }
         row.policy = policy;
@@ -164,12 +165,12 @@ pub(super) fn read_email(text: &str) -> Result<String, Problem> {
 
 /// A name on one line.
 pub(super) fn read_name(text: &str) -> Result<String, Problem> {
-    let name = text.trim();
-    if name.chars().any(char::is_control) || name.chars().count() > MAX_NAME {
+    let name = one_line(text).map_err(|e| Problem::with(Code::Invalid, format!("name: {e}.")))?;
+    if name.chars().count() > MAX_NAME {
         let why = format!("name must be one line of at most {MAX_NAME} characters.");
         return Err(Problem::with(Code::Invalid, why));
     }
-    Ok(name.to_owned())
+    Ok(name)
 }
 
 /// A new contact's row.

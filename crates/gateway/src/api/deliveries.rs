@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use isthmus_domain::{delivery::Choice, service::Decision};
 use isthmus_store::{ChangeSet, rows};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{json, value::RawValue};
 
 use super::{
     body,
@@ -101,7 +101,7 @@ pub(super) async fn decide(
 pub(super) async fn decide_by_params(
     ctx: &Ctx,
     once: Once,
-    params: Value,
+    params: &RawValue,
 ) -> Result<HttpResponse, Problem> {
     let Params { delivery_id, action } = body::part(params)?;
     accept(ctx, once, &delivery_id, &action).await

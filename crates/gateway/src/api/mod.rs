@@ -7,7 +7,7 @@
 //! To add a route: a handler in the file of its subject, a line in `ROUTES` below, and its
 //! description in `assets/openapi.json` (a test compares the two).
 
-mod addresses;
+pub(crate) mod addresses;
 mod audit;
 mod body;
 mod contacts;
@@ -31,9 +31,9 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use actix_web::{
     HttpResponse,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header,
+    http::{Method, header},
     middleware::{Next, from_fn},
     web,
 };
@@ -159,14 +159,36 @@ async fn wrong_method(allowed: &[&str]) -> HttpResponse {
     response
 }
 
+/// The body of an answer to HEAD: as long as that of GET, and never sent.
+struct Unsent(BodySize);
+
+impl MessageBody for Unsent {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<bytes::Bytes, Self::Error>>> {
+        std::task::Poll::Ready(None)
+    }
+}
+
 /// Around every route: counts it, keeps answers out of caches, and gives the framework's own
 /// errors the API's form.
 async fn outer(
-    req: ServiceRequest,
+    mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let route = req.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = req.method().clone();
+    // RFC 9110 section 9.3.2: HEAD is answered like GET, without what GET would send.
+    if method == Method::HEAD {
+        req.head_mut().method = Method::GET;
+    }
     let api = req.app_data::<web::Data<Api>>().cloned();
     let mut res = next.call(req).await?.map_into_boxed_body();
     let status = res.status();
@@ -187,6 +209,9 @@ async fn outer(
     if !res.headers().contains_key(header::CACHE_CONTROL) {
         res.headers_mut()
             .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    }
+    if method == Method::HEAD {
+        res = res.map_body(|_, body| BoxBody::new(Unsent(body.size())));
     }
     let nosniff = header::HeaderValue::from_static("nosniff");
     res.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);

@@ -245,6 +245,7 @@ pub(super) fn contact(tenant: &TenantView, row: &rows::Contact) -> Value {
     json!({
         "id": row.id,
         "email": row.email,
+        "bridge_address": tenant.bridge_address(&row.email),
         "name": row.name,
         "policy": row.policy,
         "always_send": row.always_send,

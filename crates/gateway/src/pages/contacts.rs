@@ -144,6 +144,8 @@ pub struct ContactView {
     pub name: String,
     /// Email address.
     pub email: String,
+    /// Mail to this address reaches them as an instant message.
+    pub bridge_address: String,
     /// Whether they are there; `None` without a verified IM address.
     pub presence: Option<Presence>,
     /// All addresses, the email address first.

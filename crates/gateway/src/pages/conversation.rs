@@ -118,6 +118,9 @@ impl Composer {
         match self.chat {
             ChatReach::Online => format!("{to} is online: it arrives at once."),
             ChatReach::Away(Policy::Ask) => format!("{to} is away: we will ask you what to do."),
+            ChatReach::Away(Policy::AtOnce(action)) => {
+                format!("{to} is away: we {}, as you chose.", action.promise())
+            }
             ChatReach::Away(policy) => {
                 format!(
                     "{to} is away: we will ask you, and {} if you don’t answer.",

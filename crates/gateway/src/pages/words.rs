@@ -108,22 +108,27 @@ impl Action {
     }
 }
 
-/// What happens when nobody answers a question in time.
+/// What happens to a message to somebody who is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Ask again.
+    /// Ask, and ask again.
     Ask,
-    /// Act as if that had been the answer.
+    /// Ask; without an answer in time act as if that had been it.
     Act(Action),
+    /// Do that without asking.
+    AtOnce(Action),
 }
 
 impl Policy {
     /// All policies with the value of the form field `policy` and their description.
-    pub const ALL: [(Self, &'static str, &'static str); 4] = [
-        (Self::Ask, "ask", "Ask me again"),
-        (Self::Act(Action::Email), "email", "Send it as an email"),
-        (Self::Act(Action::Retry), "retry", "Keep trying until they are back"),
-        (Self::Act(Action::Abort), "abort", "Don’t send it"),
+    pub const ALL: [(Self, &'static str, &'static str); 7] = [
+        (Self::Ask, "ask", "Ask me, and ask again if I don’t answer"),
+        (Self::Act(Action::Email), "ask-email", "Ask me; without an answer send it as an email"),
+        (Self::Act(Action::Retry), "ask-retry", "Ask me; without an answer keep trying"),
+        (Self::Act(Action::Abort), "ask-abort", "Ask me; without an answer don’t send it"),
+        (Self::AtOnce(Action::Email), "email", "Don’t ask: send it as an email"),
+        (Self::AtOnce(Action::Retry), "retry", "Don’t ask: keep trying until they are back"),
+        (Self::AtOnce(Action::Abort), "abort", "Don’t ask: don’t send it"),
     ];
 
     /// What happens, to follow "we".
@@ -131,7 +136,7 @@ impl Policy {
     pub fn promise(self) -> &'static str {
         match self {
             Self::Ask => "ask again",
-            Self::Act(action) => action.promise(),
+            Self::Act(action) | Self::AtOnce(action) => action.promise(),
         }
     }
 }

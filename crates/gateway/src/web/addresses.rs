@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     accept::NewTransaction,
+    api::addresses::is_asked,
     pages::{
         contacts::AddressRow,
         words::{Grounds, Medium, Verification},
@@ -133,6 +134,9 @@ pub(super) async fn add_for_contact(
 ) -> Result<HttpResponse, Failure> {
     let MemberForm { me, fields } = form;
     let contact = contacts::find(&me, &id)?;
+    if is_a_colleague(&me, &contact.email) {
+        return Err(Failure::NotFound);
+    }
     let typed: String = fields.line("address").chars().take(1_100).collect();
     if let Err(why) = added(&me, &contact.email, &typed).await? {
         let view = contacts::contact_view(&me, contact, Some((typed, why))).await?;
@@ -157,8 +161,13 @@ pub(super) async fn add_own(form: MemberForm) -> Result<HttpResponse, Failure> {
 /// A mapping that the member may change: their own, or a contact's.
 fn mine<'a>(me: &'a Me, id: &str) -> Result<&'a rows::Mapping, Failure> {
     let mapping = me.tenant.all_mappings().find(|m| m.id == id).ok_or(Failure::NotFound)?;
-    let theirs = mapping.email != me.member.email && me.tenant.member(&mapping.email).is_some();
-    if theirs { Err(Failure::NotFound) } else { Ok(mapping) }
+    if is_a_colleague(me, &mapping.email) { Err(Failure::NotFound) } else { Ok(mapping) }
+}
+
+/// Another member: only they and administrators (by the API) change their addresses, since whoever
+/// holds one acts as them.
+fn is_a_colleague(me: &Me, email: &str) -> bool {
+    email != me.member.email && me.tenant.member(email).is_some()
 }
 
 fn back(fields: &Fields) -> String {
@@ -180,18 +189,26 @@ pub(super) async fn challenge(id: Path<String>, form: MemberForm) -> Result<Http
         return Ok(answer::see(&back));
     }
     let since = me.portal.gateway.now().plus_ms(-DAY_MS).0;
-    if me.scope().audited_since(CHALLENGED, &mapping.id, since).await? >= CHALLENGES {
+    if me.scope().audited_since(CHALLENGED, &mapping.im, since).await? >= CHALLENGES {
         me.failed("This address was asked often enough for today. Try again tomorrow.");
         return Ok(answer::see(&back));
     }
-    let before = me.scope().audited_since(CHALLENGED, &mapping.id, 0).await?;
+    if is_asked(&me.tenant, mapping, me.portal.gateway.now()) {
+        me.failed("This address is being asked for somebody else. Wait for the answer.");
+        return Ok(answer::see(&back));
+    }
+    if me.scope().declined(&mapping.im).await? {
+        me.failed("Whoever has this address asked not to be written to, so it is not asked again.");
+        return Ok(answer::see(&back));
+    }
+    let before = me.scope().audited_since(CHALLENGED, &mapping.im, 0).await?;
     let mut set = ChangeSet::default();
     audit(
         &me,
         &mut set,
         CHALLENGED,
-        &mapping.id,
-        &json!({"email": mapping.email, "im": mapping.im}),
+        &mapping.im,
+        &json!({"email": mapping.email, "address_id": mapping.id}),
     );
     let new = NewTransaction {
         tenant: me.tenant_id(),
@@ -200,7 +217,7 @@ pub(super) async fn challenge(id: Path<String>, form: MemberForm) -> Result<Http
         source: "portal",
         params: &Challenge { mapping_id: mapping.id.clone() },
         // Numbered, so that two clicks at once are one question.
-        dedupe: Some(format!("challenge {} {before}", mapping.id)),
+        dedupe: Some(format!("challenge {} {before}", mapping.im)),
     };
     match me.portal.act(new, set).await? {
         Ended::Done | Ended::Open => {

@@ -151,6 +151,9 @@ pub(crate) enum Failure {
     /// Too often.
     #[error("too many attempts")]
     TooMuch,
+    /// Too many files are coming in at the moment.
+    #[error("too many files are coming in at the moment")]
+    Busy,
     /// It did not come to an end.
     #[error("the form took too long to come in")]
     TooSlow,
@@ -169,6 +172,7 @@ impl ResponseError for Failure {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMuch => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -242,6 +246,11 @@ impl Failure {
                 "Too many attempts",
                 "Please wait a minute and try again. Nothing was changed.",
                 WayOut::SignIn,
+            ),
+            Self::Busy => (
+                "Too many files are coming in at the moment",
+                "Nothing was sent. Go back, wait a few seconds, and send it once more.",
+                WayOut::Inbox,
             ),
             Self::TooSlow => (
                 "This took too long",

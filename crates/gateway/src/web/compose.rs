@@ -51,7 +51,7 @@ impl Draft {
     /// What is wrong with it, for its author.
     fn of(fields: &Fields) -> Result<Self, String> {
         let via = if fields.get("via") == "email" { Medium::Email } else { Medium::Im };
-        let subject: String = fields.line("subject").chars().filter(|c| !c.is_control()).collect();
+        let subject = isthmus_domain::text::one_line_without_controls(fields.get("subject"));
         let text = fields.text("text");
         if text.trim().is_empty() && fields.files.is_empty() {
             return Err("Write something first, or choose a file.".into());

@@ -9,6 +9,7 @@ use isthmus_domain::{
     address::{Email, ImAddress},
     clock::Millis,
     ids::{AuditId, ContactId},
+    text::one_line_without_controls,
 };
 use isthmus_store::{ChangeSet, rows};
 use serde::Deserialize;
@@ -101,8 +102,7 @@ fn row(me: &Me, contact: &rows::Contact) -> Option<ContactRow> {
 
 /// A name as typed, on one line.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    let name: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    let name = one_line_without_controls(text);
     if name.chars().count() > NAME {
         return Err(format!("A name has at most {NAME} characters."));
     }
@@ -148,7 +148,7 @@ pub(super) fn audit(
     set.new_audit.push(rows::Audit {
         id: AuditId::new(gateway.now(), &gateway.chance).into(),
         tenant_id: me.tenant_id().to_owned(),
-        actor: me.member.id.clone(),
+        actor: me.member.email.clone(),
         action: action.to_owned(),
         target: target.to_owned(),
         detail: detail.to_string(),
@@ -230,6 +230,7 @@ pub(super) async fn contact_view(
         id: contact.id.parse().map_err(|_| Failure::NotFound)?,
         name: called(contact).to_owned(),
         email: contact.email.clone(),
+        bridge_address: me.tenant.bridge_address(&contact.email).unwrap_or_default(),
         presence: me.portal.presence(&me.tenant, &contact.email),
         addresses: all,
         refused,

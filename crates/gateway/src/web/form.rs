@@ -24,6 +24,9 @@ const WITH_FILES: usize = FILE_LIMIT as usize + 1_000_000;
 /// For a form to come in.
 const TIME: Duration = Duration::from_secs(120);
 
+/// Until there is room for a form with files.
+const ROOM: Duration = Duration::from_secs(10);
+
 /// A file that came with a form.
 #[derive(Clone, Debug)]
 pub(crate) struct Upload {
@@ -88,7 +91,7 @@ impl FromRequest for MemberForm {
         Box::pin(async move {
             same_origin(&req)?;
             let me = Me::extract(&req).await?;
-            let fields = read(&req, &mut payload).await?;
+            let fields = read(&req, &mut payload, Kinds::WithFiles).await?;
             check(&fields, &me.session.csrf)?;
             Ok(Self { me, fields })
         })
@@ -104,7 +107,12 @@ impl FromRequest for VisitorForm {
         Box::pin(async move {
             same_origin(&req)?;
             let visitor = Visitor::extract(&req).await?;
-            let fields = read(&req, &mut payload).await?;
+            // Of those who are not signed in only somebody in their own chat sends files.
+            let kinds = match crate::webchat::chatter(&req, &visitor) {
+                Some(_) if req.path() == "/chat/messages" => Kinds::WithFiles,
+                _ => Kinds::Plain,
+            };
+            let fields = read(&req, &mut payload, kinds).await?;
             check(&fields, &visitor.csrf())?;
             Ok(Self { visitor, fields })
         })
@@ -144,12 +152,23 @@ fn same_origin(req: &HttpRequest) -> Result<(), Failure> {
     Err(Failure::Forged("it came from another origin"))
 }
 
-async fn read(req: &HttpRequest, payload: &mut Payload) -> Result<Fields, Failure> {
+/// What a form may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kinds {
+    Plain,
+    WithFiles,
+}
+
+async fn read(req: &HttpRequest, payload: &mut Payload, kinds: Kinds) -> Result<Fields, Failure> {
     let kind =
         req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if let Some(boundary) = multipart::boundary(kind) {
+        if kinds == Kinds::Plain {
+            return Err(Failure::Bad("This form takes no files."));
+        }
         let portal = req.app_data::<Data<Portal>>().ok_or(Failure::NotFound)?;
-        let _room = portal.uploads.acquire().await.map_err(|_| Failure::TooMuch)?;
+        let room = tokio::time::timeout(ROOM, portal.uploads.acquire()).await;
+        let _room = room.ok().and_then(Result::ok).ok_or(Failure::Busy)?;
         let body = octets(req.headers(), payload, WITH_FILES).await?;
         let parts =
             multipart::parse(&body, boundary).ok_or(Failure::Bad("The form could not be read."))?;

@@ -14,6 +14,7 @@ pub(crate) mod cookies;
 mod decide;
 mod decision;
 mod dev_mail;
+mod failures;
 mod files;
 pub(crate) mod form;
 mod import;
@@ -81,9 +82,8 @@ pub struct Shared {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) chat: WebChat,
     pub(crate) times: PageTimes,
-    /// Attempts to sign in by address and by peer.
-    pub(crate) by_email: RateLimits,
-    pub(crate) by_peer: RateLimits,
+    /// Wrong passwords.
+    pub(crate) failures: failures::Failures,
     /// Codes asked for and entered, by link.
     pub(crate) codes: RateLimits,
     pub(crate) uploads: Semaphore,
@@ -113,8 +113,7 @@ impl Portal {
             gateway,
             chat,
             times,
-            by_email: RateLimits::per_minute(some(10)),
-            by_peer: RateLimits::per_minute(some(60)),
+            failures: failures::Failures::default(),
             codes: RateLimits::per_minute(some(20)),
             uploads: Semaphore::new(UPLOADS),
             streams: stream::Streams::default(),

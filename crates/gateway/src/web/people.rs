@@ -1,7 +1,10 @@
 //! People as pages show them: names, addresses, the medium that reaches them, and whether they
 //! are there. Of presence only what it is now, never since when.
 
-use isthmus_domain::{address::ImAddress, delivery::Choice};
+use isthmus_domain::{
+    address::ImAddress,
+    delivery::{Choice, Standing},
+};
 use isthmus_im::Presence;
 use isthmus_store::{TenantView, rows};
 
@@ -85,10 +88,13 @@ pub(crate) fn action(choice: Choice) -> Action {
 
 /// A standing policy as it lies in a row.
 pub(crate) fn policy(text: Option<&str>) -> Option<Policy> {
-    text.and_then(|t| t.parse().ok()).map(|choice| Policy::Act(action(choice)))
+    text.and_then(|t| t.parse().ok()).map(|standing| match standing {
+        Standing::AtOnce(choice) => Policy::AtOnce(action(choice)),
+        Standing::Unanswered(choice) => Policy::Act(action(choice)),
+    })
 }
 
-/// What happens to an unanswered question about a message to this person: the contact's policy
+/// What happens to a message to this person while they are away: the contact's policy
 /// goes before the member's own, and that before the tenant's.
 pub(crate) fn policy_for(tenant: &TenantView, member: &rows::Member, person: &str) -> Policy {
     policy(tenant.contact(person).and_then(|c| c.policy.as_deref()))
@@ -101,8 +107,7 @@ pub(crate) fn policy_for(tenant: &TenantView, member: &rows::Member, person: &st
 pub(crate) fn policy_value(value: &str) -> Option<Option<String>> {
     match value {
         "ask" | "default" => Some(None),
-        "email" | "retry" | "abort" => Some(Some(value.to_owned())),
-        _ => None,
+        other => other.parse::<Standing>().ok().map(|standing| Some(standing.as_str().to_owned())),
     }
 }
 

@@ -14,6 +14,13 @@ use crate::pages::{
     sign_in::{DemoHint, DemoLogin, SignInView},
 };
 
+/// Wrong passwords of one account from one peer in a minute.
+const FROM_ONE_PEER: u32 = 10;
+/// Wrong passwords of one account from anywhere in a minute.
+const FOR_ONE_ACCOUNT: u32 = 60;
+/// Wrong passwords of all accounts from one peer in a minute.
+const FROM_A_PEER: u32 = 300;
+
 /// What the sign-in page is asked with.
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -44,7 +51,13 @@ pub(super) async fn enter(req: HttpRequest, form: VisitorForm) -> Result<HttpRes
     if email.len() > 320 || fields.get("password").len() > 1_000 {
         return Err(Failure::Bad("An email address has at most 320 characters, a password 1,000."));
     }
-    if !portal.by_peer.allows(&peer) || !portal.by_email.allows(&email) {
+    // Behind a proxy all have one peer: it alone has the widest bound.
+    let keys = [
+        (format!("{email} {peer}"), FROM_ONE_PEER),
+        (format!("account {email}"), FOR_ONE_ACCOUNT),
+        (format!("peer {peer}"), FROM_A_PEER),
+    ];
+    if !portal.failures.begin(&keys, portal.gateway.now()) {
         return Err(Failure::TooMuch);
     }
     let gateway = &portal.gateway;
@@ -53,6 +66,7 @@ pub(super) async fn enter(req: HttpRequest, form: VisitorForm) -> Result<HttpRes
         let page = view(&visitor, &email, Some(error), next);
         return Ok(visitor.keep(answer::page_as(StatusCode::UNPROCESSABLE_ENTITY, &page)));
     };
+    portal.failures.give_back(&keys);
     let public_url = &gateway.config.public_url;
     // Whatever session the browser came with ends here.
     if let Some(old) = Jar::Session.read(&req, public_url) {

@@ -90,6 +90,7 @@ impl Shared {
                 media_type: file.media_type.clone(),
                 size: blob.size,
                 hash: blob.hash.clone(),
+                content_id: None,
             });
             set.once_blobs.push(blob);
         }

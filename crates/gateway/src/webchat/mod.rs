@@ -8,7 +8,7 @@ mod pages;
 mod presence;
 mod say;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use pages::{KEPT, configure};
+pub(crate) use pages::{KEPT, chatter, configure};
 use presence::Board;
 pub use presence::Watching;
 pub use say::{NotSaid, Saying};
@@ -154,10 +154,15 @@ impl WebChat {
         self.0.store.web_chat(owner.as_str(), None, limit).await
     }
 
-    /// What a contact of a bridge domain is called.
-    pub async fn name(&self, bridge_domain: &str, contact: &Email) -> Option<String> {
+    /// What a contact of a bridge domain is called, for somebody who may know them.
+    pub async fn name(
+        &self,
+        bridge_domain: &str,
+        contact: &Email,
+        asker: &ImAddress,
+    ) -> Option<String> {
         let names = lock(&self.0.names).clone();
-        names?.name(bridge_domain, contact).await
+        names?.name(bridge_domain, contact, Some(asker)).await
     }
 
     /// How many of these lines, of one chat or several, their owner has not seen.
@@ -252,12 +257,14 @@ impl ImNetwork for WebChat {
             )));
         };
         let owner = message.to.as_str();
+        // Before anything is waited for: lines keep the order in which they were handed over, while
+        // several of them share a commit.
+        let (id, at) = self.0.key(&message.id);
         let unclear = |e: isthmus_store::StoreError| SendError::Unclear(e.to_string());
         // A retry after a broken answer finds the row of the first try.
         if self.0.store.web_chat_called(owner, &message.id).await.map_err(unclear)?.is_some() {
             return Ok(Sent::Stored);
         }
-        let (id, at) = self.0.key(&message.id);
         let files: Vec<LineFile> = message
             .files
             .into_iter()

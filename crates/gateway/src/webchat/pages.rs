@@ -72,7 +72,8 @@ struct Chatter {
     who: ImAddress,
 }
 
-fn chatter(req: &HttpRequest, visitor: &Visitor) -> Option<ImAddress> {
+/// Whose chat this browser has open.
+pub(crate) fn chatter(req: &HttpRequest, visitor: &Visitor) -> Option<ImAddress> {
     let gateway = &visitor.portal.gateway;
     let cookie = Jar::Chat.read(req, &gateway.config.public_url)?;
     let Ok(Opens::Chat { address }) = gateway.links.read(&cookie, gateway.now()) else {
@@ -196,7 +197,7 @@ async fn page(
     };
     let tenant = open.as_ref().map(|o| o.contact.tenant.clone());
     let thread = match open {
-        Some(open) => Some(thread_view(portal, open, &contacts, &lines).await?),
+        Some(open) => Some(thread_view(portal, who, open, &contacts, &lines).await?),
         None => None,
     };
     let name = everybody(portal).remove(who.as_str()).unwrap_or_else(|| who.address().to_owned());
@@ -240,6 +241,7 @@ fn contacts(portal: &Portal, lines: &[rows::WebChatLine]) -> Vec<ChatContact> {
 
 async fn thread_view(
     portal: &Portal,
+    who: &ImAddress,
     open: Open,
     contacts: &[ChatContact],
     lines: &[rows::WebChatLine],
@@ -247,7 +249,7 @@ async fn thread_view(
     let Open { contact, text, error } = open;
     let domain = &contact.tenant.tenant.bridge_domain;
     let looked_up = match &contact.email {
-        Some(email) => portal.chat.name(domain, email).await,
+        Some(email) => portal.chat.name(domain, email, who).await,
         None => Some(format!("{} bridge", contact.tenant.tenant.name)),
     };
     let shown = contacts.iter().find(|c| c.key == contact.key).map(|c| c.name.clone());

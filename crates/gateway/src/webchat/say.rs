@@ -58,7 +58,7 @@ impl WebChat {
         if let Some(line) = self.0.store.web_chat_called(&owner, &saying.id).await? {
             return Ok(line);
         }
-        let body = shown(&saying.body);
+        let (body, asker) = (shown(&saying.body), saying.owner.clone());
         let (shown_files, files): (Vec<LineFile>, Vec<InFile>) = saying.files.into_iter().unzip();
         let message = InMessage {
             bridge_domain: saying.bridge_domain.clone(),
@@ -81,9 +81,10 @@ impl WebChat {
             Err(other) => return Err(other),
         }
         let contact_name = match &saying.to {
-            Some(email) => {
-                self.name(&saying.bridge_domain, email).await.unwrap_or_else(|| email.to_string())
-            }
+            Some(email) => self
+                .name(&saying.bridge_domain, email, &asker)
+                .await
+                .unwrap_or_else(|| email.to_string()),
             None => String::new(),
         };
         let (id, at) = self.0.key(&saying.id);

@@ -19,9 +19,9 @@ use tokio::{
 
 use super::{LineFile, News, NotSaid, Saying, Watching, WebChat, What, id_of};
 
-const BRIDGE: &str = "bridge.acme.test";
+pub(crate) const BRIDGE: &str = "bridge.acme.test";
 
-async fn store() -> (Store, tempfile::TempDir) {
+pub(crate) async fn store() -> (Store, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a folder");
     let config = StoreConfig {
         url: format!("sqlite://{}", dir.path().join("t.db").display()),
@@ -47,7 +47,7 @@ async fn store() -> (Store, tempfile::TempDir) {
             name: "Alice".into(),
             role: "owner".into(),
             password_hash: None,
-            im: vec![],
+            im: vec!["xmpp:alice@chat.test".into()],
         }],
         contacts: vec![],
     };
@@ -159,7 +159,7 @@ impl Peer for Browser {
     }
 
     async fn name_of(&mut self, contact: &Email) -> Option<String> {
-        self.chat.name(BRIDGE, contact).await
+        self.chat.name(BRIDGE, contact, &self.who).await
     }
 }
 
@@ -198,6 +198,32 @@ async fn the_same_message_twice_is_one_line() {
     }
     let lines = chat.lines(&bench.peer.who, 10).await.expect("reads");
     assert_eq!(lines.iter().map(id_of).collect::<Vec<_>>(), ["dlv_1", "dlv_2"]);
+}
+
+/// What the router hands over together is shown in that order, though each line looks for an
+/// earlier try of itself first.
+#[tokio::test]
+async fn lines_that_are_handed_over_together_keep_their_order() {
+    let (store, _dir) = store().await;
+    let (chat, events) = chat(&store).await;
+    let bench = Bench {
+        peer: Browser::new(&chat),
+        network: Arc::new(chat.clone()),
+        events,
+        bridge_domain: BRIDGE.into(),
+        contact: Email::parse("alice@acme.test").expect("an address"),
+        contact_name: "Alice".into(),
+    };
+    let ids: Vec<String> = (0..30).map(|n| format!("dlv_{n:02}")).collect();
+    for round in 0..5 {
+        let ids: Vec<String> = ids.iter().map(|id| format!("{id}_{round}")).collect();
+        let sends = ids.iter().map(|id| bench.network.send(bench.message(id, "Hello")));
+        for sent in futures::future::join_all(sends).await {
+            sent.expect("stored");
+        }
+        let lines = chat.lines(&bench.peer.who, 30).await.expect("reads");
+        assert_eq!(lines.iter().map(id_of).collect::<Vec<_>>(), ids);
+    }
 }
 
 #[tokio::test]

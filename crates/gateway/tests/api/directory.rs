@@ -153,3 +153,53 @@ async fn somebody_who_wrote_first_may_be_answered_by_im() {
     world.commit(ChangeSet { put_conversations: vec![talk], ..ChangeSet::default() }).await;
     assert_eq!(world.post(ALICE, "/v1/messages", hello).await.status, 202);
 }
+
+#[actix_web::test]
+async fn abuse_identity_nobody_adds_an_address_for_a_colleague_who_was_a_contact() {
+    let world = World::new().await;
+    let made = json!({"email": "erin@acme.test", "name": "Erin"});
+    let contact = world.post(ALICE, "/v1/contacts", made).await.json();
+    let path = format!("/v1/contacts/{}/addresses", contact["id"].as_str().expect("an id"));
+    let im = |name: &str| json!({"im": format!("xmpp:{name}@chat.test")});
+    assert_eq!(world.post(BOB, &path, im("erin")).await.status, 201);
+    // She becomes a member: from then on whoever has an address of hers would act as her.
+    let erin = rows::Member {
+        id: world.fresh("mem"),
+        email: "erin@acme.test".into(),
+        role: "member".into(),
+        ..world.member("bob@acme.test")
+    };
+    world.gateway.store.put_member(erin).await.expect("kept");
+    assert_eq!(world.post(BOB, &path, im("bob2")).await.problem().0, 404);
+    assert_eq!(world.get(BOB, &path).await.problem().0, 404);
+    assert_eq!(world.post(ALICE, &path, im("erin2")).await.status, 201);
+}
+
+#[actix_web::test]
+async fn abuse_im_one_address_claimed_for_many_is_asked_three_times_in_all() {
+    let world = World::new().await;
+    let mut statuses = Vec::new();
+    for n in 0..4 {
+        let new =
+            json!({"email": format!("v{n}@customer.test"), "name": "V", "im": "xmpp:v@chat.test"});
+        let made = world.post(ALICE, "/v1/contacts", new).await.json();
+        let (id, mapping) = (&made["id"], &made["addresses"][0]["id"]);
+        let path = format!(
+            "/v1/contacts/{}/addresses/{}/verify",
+            id.as_str().expect("an id"),
+            mapping.as_str().expect("an id")
+        );
+        statuses.push(world.ask(request(Method::POST, &path, ALICE)).await.status.as_u16());
+    }
+    assert_eq!(statuses, [202, 202, 202, 429]);
+}
+
+#[actix_web::test]
+async fn head_is_answered_like_get_without_a_body() {
+    let world = World::new().await;
+    for path in ["/v1/contacts", "/healthz"] {
+        let reply = world.ask(request(Method::HEAD, path, ALICE)).await;
+        assert_eq!((reply.status.as_u16(), reply.octets.len()), (200, 0), "{path}");
+    }
+    assert_eq!(world.ask(request(Method::HEAD, "/v1/replies", ALICE)).await.status, 405);
+}

@@ -150,7 +150,7 @@ impl World {
         let (store, directory) = (&self.gateway.store, self.gateway.store.directory());
         let member =
             email.and_then(|e| directory.members_called(e).next().map(|(_, m)| m.id.clone()));
-        let (hash, chance) = (secret_hash(key), &self.gateway.chance);
+        let (hash, chance) = (secret_hash(key), Arc::clone(&self.gateway.chance));
         store.add_key(hash, tenant.cloned(), member, NOW, chance).await.expect("kept");
     }
 

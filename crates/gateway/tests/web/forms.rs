@@ -154,3 +154,23 @@ async fn sessions_can_be_ended_from_another_browser() {
     assert_eq!(phone.get("/").await.status, 303);
     assert_eq!(desk.get("/").await.status, 200);
 }
+
+#[actix_web::test]
+async fn signing_in_often_is_no_guessing() {
+    let world = World::new().await;
+    for _ in 0..12 {
+        let reply = world.browser().sign_in("alice@acme.test", PASSWORD).await;
+        assert_eq!(reply.status, 303);
+    }
+}
+
+#[actix_web::test]
+async fn abuse_portal_a_visitor_takes_no_room_for_files() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    let request = test::TestRequest::post()
+        .uri("/sign-in")
+        .insert_header(("Content-Type", "multipart/form-data; boundary=b"))
+        .set_payload("--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\na\r\n--b--\r\n");
+    assert_eq!(browser.send(request).await.status, 400);
+}

@@ -51,9 +51,11 @@ pub(crate) fn read(tree: &Tree<'_>, depth: usize) -> Bodies {
         }));
         files.page = files.html.as_deref().map(html::sanitise);
     }
-    // Where one section has no plain text, the whole is told by its HTML.
+    // Where one section has no plain text, the whole is told by its HTML; and so it is where the
+    // plain text is there but says nothing.
     if !sections.is_empty() && sections.iter().all(|s| s.plain.is_some()) {
-        files.plain = Some(join(&sections, |s| s.plain.clone().unwrap_or_default()));
+        let plain = join(&sections, |s| s.plain.clone().unwrap_or_default());
+        files.plain = Some(plain).filter(|p| !any_html || !p.trim().is_empty());
     }
     files
 }

@@ -80,14 +80,10 @@ fn without_files_the_two_texts_are_the_mail() {
 fn abuse_smtp_09_no_header_is_ever_injected() {
     let bad = "x\r\nBcc: eve@evil.test";
     type Change = fn(&mut Outgoing, &str);
-    let changes: [(&str, Change); 8] = [
-        ("subject", |m, v| m.subject = v.into()),
-        ("from", |m, v| m.from.name = Some(v.into())),
-        ("to", |m, v| m.to[0].name = Some(v.into())),
+    let changes: [(&str, Change); 4] = [
         ("message id", |m, v| m.message_id = v.into()),
         ("in reply to", |m, v| m.in_reply_to = Some(v.into())),
         ("references", |m, v| m.references = vec![v.into()]),
-        ("file name", |m, v| m.attachments[0].name = v.into()),
         ("loop mark", |m, v| m.loop_mark = v.into()),
     ];
     for (what, change) in changes {
@@ -97,6 +93,21 @@ fn abuse_smtp_09_no_header_is_ever_injected() {
             assert!(compose(&mail).is_err(), "{what}: {value:?}");
         }
     }
+    // What people typed was accepted long before: it goes out, on one line.
+    let mut mail = outgoing();
+    mail.subject = bad.into();
+    mail.from.name = Some(bad.into());
+    mail.to[0].name = Some("Z\u{2028}oe\u{0}".into());
+    mail.attachments[0].name = bad.into();
+    mail.attachments[0].media_type = bad.into();
+    let raw = compose(&mail).expect("people type what they like");
+    let back = parse(&raw).expect("our own mail");
+    assert_eq!(
+        (back.subject.as_str(), back.from.name.as_deref()),
+        ("x Bcc: eve@evil.test", Some("x Bcc: eve@evil.test"))
+    );
+    assert_eq!((back.to[0].name.as_deref(), back.to.len()), (Some("Z oe"), 1));
+    assert!(!String::from_utf8_lossy(&raw).contains("\nBcc"));
     // In the text line breaks are what they are, and still no field of the header.
     let mail = Outgoing { text: format!("hello\r\n\r\nFrom: {bad}\0\rx"), ..outgoing() };
     let raw = compose(&mail).expect("valid");

@@ -125,10 +125,14 @@ impl Relay {
         self.with(|inner| inner.timeouts = timeouts).unwrap_or_else(|unchanged| unchanged)
     }
 
-    /// Host and port, for logs.
+    /// Host and port, for logs and for trying whether it can be reached.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}:{}", self.0.settings.host, self.0.settings.port)
+        let settings = &self.0.settings;
+        // An IPv6 address needs its brackets.
+        let host = &settings.host;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        format!("{host}:{}", settings.port)
     }
 
     /// Hands one mail over for one recipient.

@@ -19,6 +19,8 @@ pub struct Limits {
     pub max_errors: usize,
     /// Failed AUTH attempts in one session; more end the session.
     pub max_auth_failures: usize,
+    /// Commands in a row that bring no mail; more end the session.
+    pub max_idle_commands: usize,
     /// Mails in one session; more end the session, and the peer connects again.
     pub max_messages: usize,
     /// Time for one whole command line, and for the peer to take our replies.
@@ -55,6 +57,7 @@ impl Default for Limits {
             max_line: 2048,
             max_errors: 20,
             max_auth_failures: 3,
+            max_idle_commands: 100,
             max_messages: 10_000,
             command_timeout: Duration::from_secs(60),
             tls_timeout: Duration::from_secs(30),

@@ -48,6 +48,8 @@ pub(super) struct Tally {
     pub(super) auth_failures: usize,
     rcpt_refused: usize,
     messages: usize,
+    /// Commands without a mail since the last one.
+    idle: usize,
 }
 
 /// Speaks SMTP until one side has had enough.
@@ -189,7 +191,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
         Ok(())
     }
 
+    /// A session that goes on without bringing mail takes the place of one that would.
+    fn get_on_with_it(&mut self, command: &Command) -> Result<(), End> {
+        let idle = matches!(
+            command,
+            Command::Ehlo(_)
+                | Command::Helo(_)
+                | Command::Rset
+                | Command::Noop
+                | Command::Help
+                | Command::Vrfy
+        );
+        self.tally.idle += usize::from(idle);
+        if self.tally.idle > self.shared.limits.max_idle_commands {
+            return Err(End::Say(Reply::new(421, "4.7.0", "Come back when there is mail")));
+        }
+        Ok(())
+    }
+
     async fn obey(&mut self, command: Command) -> Result<(), End> {
+        self.get_on_with_it(&command)?;
         match command {
             Command::Ehlo(name) => self.hello(name),
             Command::Helo(name) => {
@@ -293,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
             }
             let from: &ReversePath = &envelope.mail.from;
             if let Err(reply) = self.shared.host.recipient(&self.session, from, &to.email).await {
-                self.tally.rcpt_refused += usize::from(reply.code() >= 500);
+                self.tally.rcpt_refused += usize::from(reply.code() >= 400);
                 self.pass_on(reply)?;
                 if self.tally.rcpt_refused > limits.max_rcpt_refused {
                     let text = "Too many recipients that do not exist";
@@ -323,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
         self.wire.say(&Reply::bare(354, "Go on, and end with a dot on a line of its own"));
         self.flush().await?;
         self.tally.messages += 1;
+        self.tally.idle = 0;
         let reply = match reception::receive(&mut self.wire, envelope, self.shared).await? {
             Ok(mail) => self.shared.host.accept(&self.session, mail).await,
             Err(reply) => reply,

@@ -4,10 +4,12 @@ mod queue;
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures::FutureExt;
 use isthmus_domain::{address::Email, clock::Millis};
 use isthmus_mail::send::{Handover, Relay};
 use isthmus_store::{StoreError, UnsentMail, rows};
@@ -21,7 +23,7 @@ use crate::Router;
 use queue::{Line, OutboundQueue, Place};
 
 /// After so long a mail that was never taken has failed.
-const GIVE_UP_MS: i64 = 5 * 86_400_000;
+pub(crate) const GIVE_UP_MS: i64 = 5 * 86_400_000;
 
 /// What the relay said about one mail.
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ pub(crate) async fn run(
             && let Some((line, places)) = queue.next(server.router.clock.now().0)
         {
             let server = Arc::clone(&server);
-            running.spawn(async move { server.serve(line, places).await });
+            running.spawn(async move { server.serve_caught(line, places).await });
         }
         let now = server.router.clock.now();
         let until = queue.next_time().map_or(3_600_000, |at| (at - now.0).clamp(10, 3_600_000));
@@ -190,6 +192,17 @@ struct Server {
 }
 
 impl Server {
+    /// The same, where code that gives up puts the line off instead of keeping it for ever.
+    async fn serve_caught(&self, line: Line, places: Vec<Place>) -> Served {
+        let first = places.first().cloned();
+        let serving = AssertUnwindSafe(self.serve(line.clone(), places));
+        serving.catch_unwind().await.unwrap_or_else(|_| {
+            let later = self.router.clock.now().plus_ms(60_000).0;
+            let again = first.map(|place| (place, later));
+            Served { line, done: Vec::new(), again, handed: Vec::new() }
+        })
+    }
+
     /// One recipient's mails, one after the other, until one is put off.
     async fn serve(&self, line: Line, places: Vec<Place>) -> Served {
         let ids: Vec<String> = places.iter().map(|(_, id)| id.clone()).collect();
@@ -209,7 +222,7 @@ impl Server {
         isthmus_domain::failpoint::hit("outbound.before_handover");
         for row in rows.into_iter().filter(|r| r.next_at.is_some()) {
             let place = (row.seq, row.id.clone());
-            let forward = row.kind == "forward";
+            let forward = row.kind.starts_with("forward");
             let what = self.hand_over(&row).await;
             isthmus_domain::failpoint::hit("outbound.after_handover");
             if forward {
@@ -251,7 +264,8 @@ impl Server {
         if let Some(relay) = relays.get(url) {
             return Ok(Arc::clone(relay));
         }
-        let relay = Arc::new(Relay::from_url(url).map_err(|e| e.to_string())?);
+        let relay = Relay::from_url(url).map_err(|e| e.to_string())?;
+        let relay = Arc::new(relay.with_hello(&self.router.config.hostname));
         relays.insert(url.to_owned(), Arc::clone(&relay));
         Ok(relay)
     }

@@ -110,7 +110,7 @@ impl Request<'_> {
         match &self.to {
             Target::Bridge => Ok(Answering::Bridge),
             Target::Nobody => Err(nobody()),
-            Target::Contact(email) => match self.link.name_of(email).await {
+            Target::Contact(email) => match self.link.name_of(email, self.from).await {
                 Ok(Some(name)) => Ok(Answering::Contact { email: email.clone(), name }),
                 Ok(None) => Err(nobody()),
                 Err(Busy) => Err(StanzaError::resource_constraint("Please try again in a moment.")),

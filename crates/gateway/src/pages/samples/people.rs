@@ -141,6 +141,7 @@ pub(crate) fn contact(t: Typed<'_>) -> ContactView {
         id: ContactId::derived(NOW, &[b"bob"]),
         name: t("Bob Builder"),
         email: t("bob@customer.test"),
+        bridge_address: "bob=customer.test@bridge.acme.test".to_owned(),
         presence: Some(Presence::Available),
         addresses: addresses(t, "bob@customer.test"),
         refused: Some((

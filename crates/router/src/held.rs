@@ -1,0 +1,169 @@
+//! What waits for a member's word before it goes on: a reply that proves nothing, a forward whose
+//! sender only quoted text names.
+
+use isthmus_domain::{
+    address::{BridgeLocal, read_bridge_local},
+    delivery::Medium,
+    service::MailIn,
+    signed::Opens,
+};
+use isthmus_store::{StoreError, TenantView, rows};
+
+use crate::{
+    batch::{Batch, Person, Talk},
+    head::with_recipient,
+    mail_in::Incoming,
+    requests::Outgoing,
+    services::Outcome,
+};
+
+/// How long something waits for a member's word.
+const CONFIRM_MS: i64 = 14 * 86_400_000;
+
+/// A message that was held back, where it lies, and whose reply address it had come to.
+struct Held {
+    message: rows::Message,
+    talk: Talk,
+    owner: rows::Participant,
+}
+
+impl Batch<'_> {
+    /// Keeps a transaction's mail until the member has answered; returns the link to the answer.
+    pub(crate) fn confirmation(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        member: &rows::Member,
+        kind: &str,
+    ) -> String {
+        let token = self.router.chance.token();
+        let until = self.now.plus_ms(CONFIRM_MS);
+        self.plan.set.put_confirmations.push(rows::Confirmation {
+            token: token.clone(),
+            tenant_id: tenant.tenant.id.clone(),
+            member_id: member.id.clone(),
+            kind: kind.to_owned(),
+            data: transaction.params.clone(),
+            state: "open".into(),
+            expires_at: until.0,
+            at: self.now.0,
+        });
+        let signed = self.router.links.sign(Opens::Confirm { token }, until);
+        format!("{}/d/{signed}", self.router.config.public_url)
+    }
+
+    /// A member let something through that was held back.
+    pub(crate) async fn confirmed(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        asked: rows::Confirmation,
+        mail: MailIn,
+        mut incoming: Incoming,
+    ) -> Result<Outcome, StoreError> {
+        self.plan.set.once_blobs.append(&mut incoming.blobs);
+        let Some(member) = tenant.member_by_id(&asked.member_id).cloned() else {
+            return Ok(Outcome::refused("the member who was asked is not there any more"));
+        };
+        self.plan
+            .set
+            .put_confirmations
+            .push(rows::Confirmation { state: "done".into(), ..asked.clone() });
+        if asked.kind == "forward" {
+            return self
+                .answer_forwarded(tenant, transaction, &mail, &incoming, &member, None)
+                .await;
+        }
+        let Some(held) = self.held_reply(tenant, &mail, &member).await? else {
+            return Ok(Outcome::refused("what was held is not there any more"));
+        };
+        self.let_go(tenant, transaction, &incoming, held).await
+    }
+
+    /// The reply that was held, in a conversation that the member takes part in. It is known by
+    /// its octets: a Message-ID may be missing, or be borrowed from another mail.
+    async fn held_reply(
+        &mut self,
+        tenant: &TenantView,
+        mail: &MailIn,
+        member: &rows::Member,
+    ) -> Result<Option<Held>, StoreError> {
+        let id = &tenant.tenant.id;
+        for rcpt in &mail.rcpts {
+            let Some(BridgeLocal::Reply(token)) = read_bridge_local(rcpt.local()) else {
+                continue;
+            };
+            let owner = self.router.store.participant_by_token(&token).await?;
+            let Some(owner) = owner.filter(|p| p.tenant_id == *id) else { continue };
+            let Some(talk) = self.talk(id, &owner.conversation_id).await? else { continue };
+            if !talk.members().contains(&member.id) {
+                continue;
+            }
+            let scope = self.router.store.of(id);
+            let found = scope.messages_of_raw(&talk.row.id, &mail.raw).await?;
+            // What this batch has let through already is not held any more.
+            let gone = |m: &rows::Message| self.plan.set.put_messages.iter().any(|p| p.id == m.id);
+            let held = found.into_iter().find(|m| m.held.is_some() && !gone(m));
+            if let Some(message) = held {
+                return Ok(Some(Held { message, talk, owner }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The held row becomes an ordinary one, and goes on to whom it was written.
+    async fn let_go(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        incoming: &Incoming,
+        held: Held,
+    ) -> Result<Outcome, StoreError> {
+        let Held { message, mut talk, owner } = held;
+        let Some(other) = talk.other(&owner.person).cloned() else {
+            return Ok(Outcome::refused("there is nobody else in this conversation"));
+        };
+        let author = Person::by_email(tenant, &message.from_person, Some(&message.from_name));
+        let to = Person::by_email(tenant, &other.person, Some(&other.name));
+        // Somebody else than the owner of the reply address wrote: the member's answer is for
+        // them, and what the owner and the member wrote to each other is not.
+        if author.key != owner.person && author.key != to.key && to.member.is_some() {
+            talk = self.talk_for(tenant, transaction, incoming, &author, &to).await?;
+        }
+        let message = rows::Message {
+            held: None,
+            conversation_id: talk.row.id.clone(),
+            to_list: with_recipient(&message.to_list, &message.cc_list, &to),
+            ..message
+        };
+        self.plan.set.put_messages.push(message.clone());
+        talk.row.last_at = self.now.0;
+        if let Some(p) = talk.people.iter_mut().find(|p| p.person == author.key) {
+            p.last_medium.clone_from(&message.medium);
+            p.last_at = self.now.0;
+        }
+        let files = self.files_of(&tenant.tenant.id, std::slice::from_ref(&message)).await?;
+        let address = self.im_address(tenant, &to);
+        let out = Outgoing {
+            tenant,
+            transaction,
+            author: &author,
+            to: &to,
+            via: self.last_medium(tenant, &talk, &to),
+            subject: Some(message.subject.clone()),
+            text: message.text.clone(),
+            files: Vec::new(),
+            // Nobody here wrote it, so nobody is asked about it.
+            asker: None,
+            delivery_id: None,
+            raw: None,
+            message_id: None,
+            head: None,
+            written_in: Medium::Email,
+            may_gather: false,
+        };
+        self.go_out(&mut talk, &out, &message, &files, address).await?;
+        self.put_talk(talk);
+        Ok(Outcome::Done)
+    }
+}
