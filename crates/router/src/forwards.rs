@@ -69,14 +69,7 @@ impl Batch<'_> {
         };
         let author = Person::by_email(tenant, &member.email, None);
         if self.im_address(tenant, &to).is_none() {
-            let (subject, body) = answers::no_im(
-                &to.name,
-                &to.key,
-                &self.router.config.public_url,
-                &tenant.tenant.bridge_domain,
-            );
-            let id = incoming.parsed.message_id.as_deref();
-            self.notice_mail(tenant, member, &subject, &body, id).await?;
+            self.tell_no_im(tenant, member, incoming, &to).await?;
             return Ok(Outcome::NoIm(Box::new(to)));
         }
         // The same forward may have come over another path while the member was asked.

@@ -161,16 +161,27 @@ impl Batch<'_> {
         };
         let outcome = self.send_out(talk, outgoing).await?;
         if let Outcome::NoIm(person) = &outcome {
-            let (subject, body) = answers::no_im(
-                &person.name,
-                &person.key,
-                &self.router.config.public_url,
-                &tenant.tenant.bridge_domain,
-            );
-            let id = incoming.parsed.message_id.as_deref();
-            self.notice_mail(tenant, member, &subject, &body, id).await?;
+            self.tell_no_im(tenant, member, incoming, person).await?;
         }
         Ok(outcome)
+    }
+
+    /// Tells a member who wrote a mail that no chat address is known for whom it is for.
+    pub(crate) async fn tell_no_im(
+        &mut self,
+        tenant: &TenantView,
+        member: &rows::Member,
+        incoming: &Incoming,
+        person: &Person,
+    ) -> Result<(), StoreError> {
+        let (subject, body) = answers::no_im(
+            &person.name,
+            &person.key,
+            &self.router.config.public_url,
+            &tenant.tenant.bridge_domain,
+        );
+        let id = incoming.parsed.message_id.as_deref();
+        self.notice_mail(tenant, member, &subject, &body, id).await
     }
 
     /// `r-TOKEN@`: an answer inside a conversation.

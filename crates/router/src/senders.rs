@@ -3,9 +3,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
+use futures::FutureExt;
 use isthmus_domain::{
     address::ImAddress,
     clock::{Clock, Millis},
@@ -184,34 +186,38 @@ impl Sender {
                         batch.extend(waited.into_iter().map(|(row, at)| Item::Message(row, at)));
                         (handed, false)
                     }
+                    // It catches what goes wrong in it, and is never aborted.
                     Err(error) => {
                         tracing::error!(%error, "Messages with files could not be handed over");
                         continue;
                     }
                 },
             };
-            let lost = recalled || handed.iter().any(is_given_back);
-            let told = if lost {
-                self.give_back(handed, &mut batch).await
-            } else {
-                self.report(handed, None).await
-            };
-            if told.is_none() {
+            if self.settle(handed, recalled, &mut batch).await.is_none() {
                 return;
             }
             // What had waited for a file goes before what comes now.
             if !batch.is_empty() {
                 let (handed, _) = self.send(&mut batch, &mut slow).await;
-                let lost = handed.iter().any(is_given_back);
-                let told = if lost {
-                    self.give_back(handed, &mut batch).await
-                } else {
-                    self.report(handed, None).await
-                };
-                if told.is_none() {
+                if self.settle(handed, false, &mut batch).await.is_none() {
                     return;
                 }
             }
+        }
+    }
+
+    /// Tells the loop what became of messages. If some came back, or the session has ended, the
+    /// rest goes back, too. `None` when nobody listens any more.
+    async fn settle(
+        &mut self,
+        handed: Vec<Handed>,
+        recalled: bool,
+        batch: &mut Vec<Item>,
+    ) -> Option<()> {
+        if recalled || handed.iter().any(is_given_back) {
+            self.give_back(handed, batch).await
+        } else {
+            self.report(handed, None).await
         }
     }
 
@@ -254,17 +260,9 @@ impl Sender {
             self.busy.insert(address.clone(), Vec::new());
             let (network, tools) = (Arc::clone(&self.network), Arc::clone(&self.tools));
             slow.spawn(async move {
-                let mut handed = Vec::with_capacity(group.len());
-                for (row, since) in group {
-                    // Nothing may overtake what could not be sent.
-                    if handed.iter().any(is_given_back) {
-                        handed.push(not_sent(&row));
-                        continue;
-                    }
-                    let message = message(&tools, &row).await;
-                    let (network, tools) = (Arc::clone(&network), Arc::clone(&tools));
-                    handed.push(hand_over(network, tools, row, message, since).await);
-                }
+                let ids: Vec<String> = group.iter().map(|(row, _)| row.wire_id.clone()).collect();
+                let sending = AssertUnwindSafe(one_by_one(network, tools, group)).catch_unwind();
+                let handed = sending.await.unwrap_or_else(|_| given_up(ids));
                 isthmus_domain::failpoint::hit("router.after_send");
                 (address, handed)
             });
@@ -297,6 +295,35 @@ impl Sender {
         let lane = self.name.clone();
         self.results.send(Report { handed, lane, broken, mended: false }).await.ok()
     }
+}
+
+/// Messages to one address, each once the one before it has left.
+async fn one_by_one(
+    network: Arc<dyn ImNetwork>,
+    tools: Arc<Tools>,
+    group: Vec<Waiting>,
+) -> Vec<Handed> {
+    let mut handed = Vec::with_capacity(group.len());
+    for (row, since) in group {
+        // Nothing may overtake what could not be sent.
+        if handed.iter().any(is_given_back) {
+            handed.push(not_sent(&row));
+            continue;
+        }
+        let message = message(&tools, &row).await;
+        let (network, tools) = (Arc::clone(&network), Arc::clone(&tools));
+        handed.push(hand_over(network, tools, row, message, since).await);
+    }
+    handed
+}
+
+/// What became of messages whose sending broke off in the middle: nobody knows.
+fn given_up(ids: Vec<String>) -> Vec<Handed> {
+    let unclear = |wire_id| {
+        let result = Err(SendError::Unclear("sending it went wrong".into()));
+        Handed { wire_id, result, waited_ms: 0 }
+    };
+    ids.into_iter().map(unclear).collect()
 }
 
 fn is_given_back(handed: &Handed) -> bool {

@@ -83,6 +83,22 @@ async fn abuse_smtp_10_spf_of_another_domain_is_no_authentication() {
     assert_eq!((twin.dmarc, twin.aligned), (Outcome::Pass, true), "{twin:?}");
 }
 
+/// A domain that says who may send for it is heard; a signature of the author outlives a forward.
+#[tokio::test]
+async fn abuse_smtp_10_a_server_that_may_not_send_makes_a_mail_bad_unless_it_is_signed() {
+    let key = DkimKey::generate_ed25519().expect("a key");
+    let dns = with_key(&key, "acme.test").await;
+    dns.txt("acme.test", "v=spf1 ip4:192.0.2.1 -all");
+    let verdict = verify(&dns, STRANGER, "bob@acme.test", MAIL.as_bytes()).await;
+    assert_eq!(verdict.spf, Outcome::Fail);
+    assert!(verdict.reject_or_quarantine && !verdict.aligned, "{verdict:?}");
+    let forwarded = signed(&key, "acme.test");
+    let verdict = verify(&dns, STRANGER, "bob@acme.test", forwarded.as_bytes()).await;
+    assert!(!verdict.reject_or_quarantine && verdict.aligned, "{verdict:?}");
+    let verdict = verify(&dns, PEER, "bob@acme.test", MAIL.as_bytes()).await;
+    assert!(!verdict.reject_or_quarantine && verdict.aligned, "{verdict:?}");
+}
+
 #[tokio::test]
 async fn a_mail_signed_by_us_passes_with_either_key() {
     for key in [DkimKey::generate_rsa().expect("made"), DkimKey::generate_ed25519().expect("made")]

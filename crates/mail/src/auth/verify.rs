@@ -187,8 +187,9 @@ impl Found<'_> {
                 .dmarc
                 .is_some_and(|d| matches!(d.policy(), Policy::Reject | Policy::Quarantine));
         // The envelope's domain says that this server may not send for it (RFC 7208 section 8.4), and
-        // no signature of the author's domain speaks for the mail all the same.
-        let refused = refused || (spf == Outcome::Fail && !aligned);
+        // no signature of the author's domain speaks for the mail all the same, or still might.
+        let unsigned = !aligned && dkim != Outcome::TempError;
+        let refused = refused || (spf == Outcome::Fail && unsigned);
         let silent = [spf, dkim, dmarc].contains(&Outcome::TempError);
         Verdict {
             spf,
