@@ -4,6 +4,7 @@ pub use sea_orm_migration::prelude::*;
 
 mod m20261122_000001_bridge;
 mod m20261124_000002_hot_indexes;
+mod m20261125_000003_fewer_indexes;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -14,6 +15,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261122_000001_bridge::Migration),
             Box::new(m20261124_000002_hot_indexes::Migration),
+            Box::new(m20261125_000003_fewer_indexes::Migration),
         ]
     }
 }

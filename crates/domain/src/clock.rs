@@ -114,14 +114,14 @@ impl Chance {
         crate::ids::base32(&raw)
     }
 
-    /// The same with 40 bits of time in front, so that tokens made one after the other lie side
-    /// by side in an index. As hard to guess, but it tells when it was made.
+    /// One with 48 bits of time in front of 152 random ones, so that tokens made one after the
+    /// other lie side by side in an index. As hard to guess, but it tells when it was made.
     #[must_use]
     pub fn token_at(&self, now: Millis) -> String {
-        let seconds = u64::try_from(now.0 / 1_000).unwrap_or(0);
+        let ms = u64::try_from(now.0).unwrap_or(0);
         let mut raw = [0_u8; 25];
-        raw[..5].copy_from_slice(&seconds.to_be_bytes()[3..]);
-        self.fill(&mut raw[5..]);
+        raw[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+        self.fill(&mut raw[6..]);
         crate::ids::base32(&raw)
     }
 

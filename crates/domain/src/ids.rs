@@ -74,6 +74,12 @@ macro_rules! ids {
                 Self(format!("{}_{}", $prefix, body(at, entropy)).into())
             }
 
+            /// The text that no id of this time or later comes before.
+            #[must_use]
+            pub fn first_at(at: Millis) -> String {
+                format!("{}_{}", $prefix, body(at, [0; 10]))
+            }
+
             /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {

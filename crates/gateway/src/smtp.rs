@@ -303,8 +303,8 @@ impl Door {
             &date,
         );
         let size = raw.len() as u64 + header.len() as u64;
-        let parts = [header.into(), raw.clone()];
-        let blob = self.gateway.store.keep_blob_of(tenant_id, parts).await?;
+        let parts = vec![header.into(), raw.clone()];
+        let blob = self.gateway.store.keep_original(tenant_id, parts, now).await?;
         // The router takes it from here and need not look it up.
         let whole = blob.data.as_ref().map(|data| Bytes::copy_from_slice(data));
         let params = MailIn {

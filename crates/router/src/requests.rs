@@ -493,7 +493,8 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tenant = &tenant.tenant;
         let raw = self.signed(tenant, raw).await?;
-        let blob = self.router.store.keep_blob(&tenant.id, raw.into()).await?;
+        let parts = vec![raw.into()];
+        let blob = self.router.store.keep_original(&tenant.id, parts, self.now).await?;
         let id: String = OutboundId::new(self.now, &self.router.chance).into();
         let raw_hash = blob.hash.clone();
         self.plan.set.once_blobs.push(blob);

@@ -634,8 +634,8 @@ impl Loop {
     }
 
     fn reach_of(&self, batch: &Batch<'_>, row: &rows::Delivery) -> Reach {
-        crate::steps::read_wire(row)
-            .map_or(Reach::Unavailable, |wire| batch.reach(&wire.bridge_domain, &row.address))
+        crate::steps::read_envelope(row)
+            .map_or(Reach::Unavailable, |it| batch.reach(&it.bridge_domain, &row.address))
     }
 
     async fn commit_or_log(&mut self, plan: Plan) -> bool {

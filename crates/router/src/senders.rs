@@ -20,7 +20,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{RouterConfig, history::LINK_MS, steps::read_wire};
+use crate::{
+    RouterConfig,
+    history::LINK_MS,
+    steps::{read_envelope, read_wire},
+};
 
 /// Messages that may wait for one session; more of them count as not connected.
 const WAITING: usize = 20_000;
@@ -101,10 +105,10 @@ impl Senders {
 
     /// Hands a message to its sender; `false` if that one cannot take it now.
     pub(crate) fn send(&mut self, row: rows::Delivery) -> bool {
-        let Ok(wire) = read_wire(&row) else { return false };
+        let Ok(envelope) = read_envelope(&row) else { return false };
         let network = row.address.split(':').next().unwrap_or_default().to_owned();
         let Some(net) = self.tools.networks.get(network.as_str()).cloned() else { return false };
-        let name = (network, wire.bridge_domain);
+        let name = (network, envelope.bridge_domain);
         if self.broken.contains(&name) {
             return false;
         }
@@ -336,7 +340,7 @@ fn not_sent(row: &rows::Delivery) -> Handed {
 }
 
 fn has_files(row: &rows::Delivery) -> bool {
-    read_wire(row).is_ok_and(|wire| !wire.files.is_empty())
+    read_envelope(row).is_ok_and(|envelope| envelope.has_files())
 }
 
 async fn hand_over(

@@ -7,6 +7,7 @@ use isthmus_domain::{
 };
 use isthmus_im::Presence;
 use isthmus_store::{StoreError, TenantView, rows};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
 use crate::{
@@ -48,6 +49,25 @@ pub(crate) fn read_state(row: &rows::Delivery) -> Result<State, StoreError> {
 }
 
 pub(crate) fn read_wire(row: &rows::Delivery) -> Result<Wire, StoreError> {
+    serde_json::from_str(&row.body).map_err(|e| corrupt(row, "body", &e))
+}
+
+/// What is around the text of what goes over the wire; the text may be long.
+#[derive(Deserialize)]
+pub(crate) struct Envelope {
+    pub(crate) bridge_domain: String,
+    pub(crate) rules: Rules,
+    /// One for each file.
+    files: Vec<IgnoredAny>,
+}
+
+impl Envelope {
+    pub(crate) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+}
+
+pub(crate) fn read_envelope(row: &rows::Delivery) -> Result<Envelope, StoreError> {
     serde_json::from_str(&row.body).map_err(|e| corrupt(row, "body", &e))
 }
 
@@ -213,7 +233,7 @@ impl Batch<'_> {
     ) -> Result<rows::Delivery, StepError> {
         let state = read_state(&row)?;
         let rules = if row.medium == "im" {
-            read_wire(&row)?.rules
+            read_envelope(&row)?.rules
         } else {
             Rules { askable: row.member_id.is_some(), ..Rules::default() }
         };
@@ -262,12 +282,12 @@ impl Batch<'_> {
             // Nobody's presence matters to a mail.
             Effect::Probe if row.medium != "im" => {}
             Effect::Probe => {
-                let wire = read_wire(row)?;
+                let envelope = read_envelope(row)?;
                 let network = row.address.split(':').next().unwrap_or_default().to_owned();
                 let address = row.address.clone();
                 self.plan.acts.push(Act::Probe {
                     network,
-                    bridge_domain: wire.bridge_domain,
+                    bridge_domain: envelope.bridge_domain,
                     address,
                 });
             }

@@ -54,8 +54,8 @@ impl Batch<'_> {
         if let Some(row) = planned.or_else(|| live.get(wire_id)) {
             return Ok(Some(row.clone()).filter(|r| r.address == address));
         }
-        let found = self.router.store.deliveries_by_wire(wire_id).await?;
-        Ok(found.into_iter().find(|d| d.address == address))
+        let found = self.router.store.im_sent_as(wire_id).await?;
+        Ok(found.filter(|d| d.address == address))
     }
 
     /// What a network noticed.

@@ -10,7 +10,7 @@ use crate::{
     batch::Batch,
     decisions::is_open,
     plan::Rules,
-    steps::{read_state, read_wire, write_state},
+    steps::{read_envelope, read_state, write_state},
 };
 
 impl Batch<'_> {
@@ -91,7 +91,7 @@ impl Batch<'_> {
             other.version += 1;
             self.plan.set.put_deliveries.push(other.clone());
             self.published(&other);
-            let rules = read_wire(&other)?.rules;
+            let rules = read_envelope(&other)?.rules;
             self.never_shown(&other, rules).await?;
             all.push(other);
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use isthmus_domain::clock::Millis;
 use sha2::{Digest, Sha256};
 
 use crate::{StoreError, rows};
@@ -62,6 +63,21 @@ impl Blobs {
         })
         .await?;
         Ok(rows::Blob { tenant_id: tenant.into(), hash, size, data: None })
+    }
+
+    /// The same for a mail as it came or goes. No two are alike, so the name of one that lies in
+    /// its row begins with its time: names in order are cheap to index, scattered ones are not.
+    pub(crate) async fn keep_original(
+        &self,
+        tenant: &str,
+        parts: Vec<Bytes>,
+        at: Millis,
+    ) -> Result<rows::Blob, StoreError> {
+        let mut blob = self.keep(tenant, parts).await?;
+        if blob.data.is_some() {
+            blob.hash = format!("{:012x}-{}", at.0.max(0), blob.hash);
+        }
+        Ok(blob)
     }
 
     /// A file with the octets of a row; an inline one is written out.

@@ -1,7 +1,10 @@
 //! What one commit writes, as data, so that the writer can put many callers' changes into
 //! one transaction with one statement a table.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+};
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
@@ -9,7 +12,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
-use crate::{StoreError, entities, rows};
+use crate::{StoreError, entities, rows, texts};
 
 /// Rows that are written together or not at all.
 ///
@@ -122,6 +125,20 @@ impl ChangeSet {
         all_fields!(cut);
     }
 
+    /// Takes out what was added since `lengths` were so.
+    pub(crate) fn split_off(&mut self, lengths: &[usize]) -> Self {
+        let mut lengths = lengths.iter().copied();
+        macro_rules! split {
+            ($($field:ident),*) => {
+                Self { $($field: {
+                    let from = lengths.next().unwrap_or(usize::MAX).min(self.$field.len());
+                    self.$field.split_off(from)
+                }),* }
+            };
+        }
+        all_fields!(split)
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -143,38 +160,38 @@ impl ChangeSet {
     }
 
     /// Writes everything inside `tx`.
-    pub(crate) async fn apply(self, tx: &DatabaseTransaction) -> Result<(), StoreError> {
+    pub(crate) async fn apply(&self, tx: &DatabaseTransaction) -> Result<(), StoreError> {
+        use entities::{outbound, participants};
         let directory = self.touches_directory();
-        insert(tx, self.new_transactions, Clash::Fails).await?;
-        insert(tx, self.new_idempotency, Clash::Fails).await?;
-        insert(tx, self.once_blobs, Clash::Keeps).await?;
-        insert(tx, last_of(self.put_conversations, |c| c.id.clone()), Clash::Replaces).await?;
-        let participants =
-            last_of(self.put_participants, |p| (p.conversation_id.clone(), p.person.clone()));
-        insert(tx, participants, Clash::Replaces).await?;
-        insert(tx, self.once_messages, Clash::Keeps).await?;
-        insert(tx, last_of(self.put_messages, |m| m.id.clone()), Clash::Replaces).await?;
-        insert(tx, self.once_attachments, Clash::Keeps).await?;
-        put_deliveries(tx, self.put_deliveries).await?;
-        insert(tx, self.once_outbound, Clash::Keeps).await?;
-        insert(tx, last_of(self.put_outbound, |o| o.id.clone()), Clash::Replaces).await?;
-        let confirmations = last_of(self.put_confirmations, |c| c.token.clone());
-        insert(tx, confirmations, Clash::Replaces).await?;
-        insert(tx, self.once_links, Clash::Keeps).await?;
-        insert(tx, last_of(self.put_links, |l| l.token.clone()), Clash::Replaces).await?;
-        insert(tx, self.once_suppressions, Clash::Keeps).await?;
-        insert(tx, self.once_web_chat, Clash::Keeps).await?;
-        insert(tx, self.new_audit, Clash::Fails).await?;
-        insert(tx, self.once_contacts, Clash::Ignores).await?;
-        insert(tx, last_of(self.put_contacts, |c| c.id.clone()), Clash::Replaces).await?;
-        insert(tx, last_of(self.put_mappings, |m| m.id.clone()), Clash::Replaces).await?;
-        insert(tx, self.once_aliases, Clash::Keeps).await?;
-        end(tx, self.ended).await?;
+        insert(tx, all(&self.new_transactions), Clash::Fails).await?;
+        insert(tx, all(&self.new_idempotency), Clash::Fails).await?;
+        insert(tx, all(&self.once_blobs), Clash::Keeps).await?;
+        insert(tx, last_of(&self.put_conversations, |c| &c.id), Clash::Replaces).await?;
+        let people = last_of(&self.put_participants, |p| (&p.conversation_id, &p.person));
+        insert(tx, people, Clash::Moves(&participants::Column::MOVES)).await?;
+        insert(tx, all(&self.once_messages), Clash::Keeps).await?;
+        insert(tx, last_of(&self.put_messages, |m| &m.id), Clash::Replaces).await?;
+        insert(tx, all(&self.once_attachments), Clash::Keeps).await?;
+        put_deliveries(tx, &self.put_deliveries, &self.once_messages).await?;
+        insert(tx, all(&self.once_outbound), Clash::Keeps).await?;
+        let mails = last_of(&self.put_outbound, |o| &o.id);
+        insert(tx, mails, Clash::Moves(&outbound::Column::MOVES)).await?;
+        insert(tx, last_of(&self.put_confirmations, |c| &c.token), Clash::Replaces).await?;
+        insert(tx, all(&self.once_links), Clash::Keeps).await?;
+        insert(tx, last_of(&self.put_links, |l| &l.token), Clash::Replaces).await?;
+        insert(tx, all(&self.once_suppressions), Clash::Keeps).await?;
+        insert(tx, all(&self.once_web_chat), Clash::Keeps).await?;
+        insert(tx, all(&self.new_audit), Clash::Fails).await?;
+        insert(tx, all(&self.once_contacts), Clash::Ignores).await?;
+        insert(tx, last_of(&self.put_contacts, |c| &c.id), Clash::Replaces).await?;
+        insert(tx, last_of(&self.put_mappings, |m| &m.id), Clash::Replaces).await?;
+        insert(tx, all(&self.once_aliases), Clash::Keeps).await?;
+        end(tx, &self.ended).await?;
         if !self.tried.is_empty() {
             use entities::transactions::{Column, Entity};
             Entity::update_many()
                 .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
-                .filter(Column::Id.is_in(self.tried))
+                .filter(Column::Id.is_in(self.tried.iter().cloned()))
                 .exec(tx)
                 .await?;
         }
@@ -196,8 +213,7 @@ pub(crate) async fn bump_directory(db: &impl ConnectionTrait) -> Result<(), Stor
 }
 
 /// What happens to a row whose key is taken.
-#[derive(Clone, Copy)]
-enum Clash {
+enum Clash<C: 'static> {
     /// The whole set fails.
     Fails,
     /// The old row stays (same primary key only).
@@ -206,50 +222,61 @@ enum Clash {
     Ignores,
     /// The new row takes its place.
     Replaces,
+    /// These columns take their new values; no others ever change, so that only the indexes on
+    /// these are written.
+    Moves(&'static [C]),
 }
 
 /// Rows a statement: far below SQLite's limit of variables, large enough to pay.
 const CHUNK: usize = 64;
 
-/// The last row of each key, in order of first appearance: one statement may not touch a row twice.
-fn last_of<R, K: Ord>(all: Vec<R>, key: impl Fn(&R) -> K) -> Vec<R> {
-    if all.len() < 2 {
-        return all;
+fn all<R>(rows: &[R]) -> Vec<&R> {
+    rows.iter().collect()
+}
+
+/// The last row of each key, in order of writing: one statement may not touch a row twice.
+fn last_of<'r, R, K: Ord>(rows: &'r [R], key: impl Fn(&'r R) -> K) -> Vec<&'r R> {
+    if rows.len() < 2 {
+        return all(rows);
     }
     let mut last = BTreeMap::new();
-    for (i, row) in all.iter().enumerate() {
+    for (i, row) in rows.iter().enumerate() {
         last.insert(key(row), i);
     }
-    let keep: std::collections::BTreeSet<usize> = last.into_values().collect();
-    all.into_iter().enumerate().filter(|(i, _)| keep.contains(i)).map(|(_, r)| r).collect()
+    let mut keep: Vec<usize> = last.into_values().collect();
+    keep.sort_unstable();
+    keep.into_iter().map(|i| &rows[i]).collect()
 }
 
 async fn insert<M, A, E>(
     tx: &DatabaseTransaction,
-    all: Vec<M>,
-    clash: Clash,
+    rows: Vec<&M>,
+    clash: Clash<E::Column>,
 ) -> Result<(), StoreError>
 where
     M: IntoActiveModel<A> + sea_orm::ModelTrait<Entity = E> + Clone,
     A: ActiveModelTrait<Entity = E> + Send,
     E: EntityTrait<Model = M>,
 {
-    for group in groups(&all) {
-        let mut query =
-            E::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model));
-        let keys = || E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
-        match clash {
-            Clash::Fails => {}
-            Clash::Keeps => {
-                query = query.on_conflict(OnConflict::columns(keys()).do_nothing().to_owned())
-            }
-            Clash::Ignores => query = query.on_conflict(OnConflict::new().do_nothing().to_owned()),
-            Clash::Replaces => {
-                let is_key = |c: &E::Column| keys().any(|k| same_column::<E>(&k, c));
-                let rest = E::Column::iter().filter(|c| !is_key(c));
-                query =
-                    query.on_conflict(OnConflict::columns(keys()).update_columns(rest).to_owned());
-            }
+    let keys = || E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
+    let on_conflict = match clash {
+        Clash::Fails => None,
+        Clash::Keeps => Some(OnConflict::columns(keys()).do_nothing().to_owned()),
+        Clash::Ignores => Some(OnConflict::new().do_nothing().to_owned()),
+        Clash::Replaces => {
+            let is_key = |c: &E::Column| keys().any(|k| same_column::<E>(&k, c));
+            let rest = E::Column::iter().filter(|c| !is_key(c));
+            Some(OnConflict::columns(keys()).update_columns(rest).to_owned())
+        }
+        Clash::Moves(columns) => {
+            Some(OnConflict::columns(keys()).update_columns(columns.iter().copied()).to_owned())
+        }
+    };
+    for group in groups(&rows) {
+        let models = group.iter().map(|&row| row.clone().into_active_model());
+        let mut query = E::insert_many(models);
+        if let Some(on_conflict) = &on_conflict {
+            query = query.on_conflict(on_conflict.clone());
         }
         match query.exec_without_returning(tx).await {
             Ok(_) | Err(sea_orm::DbErr::RecordNotInserted) => {}
@@ -264,13 +291,17 @@ fn same_column<E: EntityTrait>(a: &E::Column, b: &E::Column) -> bool {
     a.unquoted() == b.unquoted()
 }
 
-/// Rows in groups of 64, 32, 16 and so on: seven shapes of a statement a table, so that the
-/// database finds nearly all of them prepared.
+/// Rows in groups of 64, 32 or 16, then the rest: eighteen shapes of a statement a table, so that
+/// the database finds nearly all of them prepared.
 fn groups<R>(all: &[R]) -> impl Iterator<Item = &[R]> {
     let mut rest = all;
     std::iter::from_fn(move || {
-        let most = rest.len().min(CHUNK).checked_ilog2()?;
-        let (group, later) = rest.split_at(1 << most);
+        let most = match rest.len() {
+            0 => return None,
+            few @ 1..16 => few,
+            many => 1 << many.min(CHUNK).ilog2(),
+        };
+        let (group, later) = rest.split_at(most);
         rest = later;
         Some(group)
     })
@@ -278,25 +309,28 @@ fn groups<R>(all: &[R]) -> impl Iterator<Item = &[R]> {
 
 async fn put_deliveries(
     tx: &DatabaseTransaction,
-    all: Vec<rows::Delivery>,
+    all: &[rows::Delivery],
+    messages: &[rows::Message],
 ) -> Result<(), StoreError> {
     use entities::deliveries::{Column, Entity};
     // Within one set a delivery may have moved twice: the last row holds, guarded by the first.
     let mut first = BTreeMap::new();
-    for row in &all {
-        first.entry(row.id.clone()).or_insert(row.version - 1);
+    for row in all {
+        first.entry(row.id.as_str()).or_insert(row.version - 1);
     }
     let (new, moved): (Vec<_>, Vec<_>) =
-        last_of(all, |d| d.id.clone()).into_iter().partition(|d| first[&d.id] == 0);
-    let whole = |written: u64, group: &[rows::Delivery]| {
+        last_of(all, |d| &d.id).into_iter().partition(|d| first[d.id.as_str()] == 0);
+    let whole = |written: u64, group: &[&rows::Delivery]| {
         if written == group.len() as u64 { Ok(()) } else { Err(StoreError::Moved("deliveries")) }
     };
+    let texts: HashMap<&str, &str> =
+        messages.iter().map(|m| (m.id.as_str(), m.text.as_str())).collect();
     for group in groups(&new) {
-        let written =
-            Entity::insert_many(group.iter().cloned().map(IntoActiveModel::into_active_model))
-                .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
-                .exec_without_returning(tx)
-                .await;
+        let short = group.iter().map(|row| texts::cut(row, texts.get(row.message_id.as_str())));
+        let written = Entity::insert_many(short.map(IntoActiveModel::into_active_model))
+            .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
+            .exec_without_returning(tx)
+            .await;
         match written {
             Ok(n) => whole(n, group)?,
             Err(sea_orm::DbErr::RecordNotInserted) => whole(0, group)?,
@@ -312,8 +346,8 @@ async fn put_deliveries(
 /// Writes what changes when deliveries move: not their text, which may be long.
 async fn move_deliveries(
     tx: &DatabaseTransaction,
-    group: &[rows::Delivery],
-    guards: &BTreeMap<String, i64>,
+    group: &[&rows::Delivery],
+    guards: &BTreeMap<&str, i64>,
 ) -> Result<u64, StoreError> {
     const COLUMNS: usize = 8;
     let mut sql = String::from(
@@ -329,7 +363,7 @@ async fn move_deliveries(
         }
         values.extend([
             row.id.clone().into(),
-            guards[&row.id].into(),
+            guards[row.id.as_str()].into(),
             row.state.clone().into(),
             row.data.clone().into(),
             row.history.clone().into(),
@@ -345,11 +379,11 @@ async fn move_deliveries(
     Ok(tx.execute_raw(statement).await?.rows_affected())
 }
 
-async fn end(tx: &DatabaseTransaction, ended: Vec<Ended>) -> Result<(), StoreError> {
+async fn end(tx: &DatabaseTransaction, ended: &[Ended]) -> Result<(), StoreError> {
     use entities::transactions::{Column, Entity};
-    let mut alike: BTreeMap<(&'static str, Option<String>, i64), Vec<String>> = BTreeMap::new();
+    let mut alike: BTreeMap<(&'static str, &Option<String>, i64), Vec<&str>> = BTreeMap::new();
     for e in ended {
-        alike.entry((e.state, e.reason, e.at)).or_default().push(e.id);
+        alike.entry((e.state, &e.reason, e.at)).or_default().push(&e.id);
     }
     for ((state, reason, at), ids) in alike {
         for ids in groups(&ids) {
@@ -360,7 +394,7 @@ async fn end(tx: &DatabaseTransaction, ended: Vec<Ended>) -> Result<(), StoreErr
                     ended_at: ActiveValue::Set(Some(at)),
                     ..Default::default()
                 })
-                .filter(Column::Id.is_in(ids.iter().cloned()))
+                .filter(Column::Id.is_in(ids.iter().copied()))
                 .exec(tx)
                 .await?;
         }

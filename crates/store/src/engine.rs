@@ -8,6 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use isthmus_domain::clock::Millis;
 use isthmus_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
@@ -141,16 +142,17 @@ impl Store {
         self.blobs.keep(tenant, vec![data]).await
     }
 
-    /// The row for the octets of both parts together.
+    /// The row for the octets of a mail, all parts together, as it came or goes.
     ///
     /// # Errors
     /// When a large blob's file cannot be written.
-    pub async fn keep_blob_of(
+    pub async fn keep_original(
         &self,
         tenant: &str,
-        parts: [Bytes; 2],
+        parts: Vec<Bytes>,
+        at: Millis,
     ) -> Result<rows::Blob, StoreError> {
-        self.blobs.keep(tenant, parts.into()).await
+        self.blobs.keep_original(tenant, parts, at).await
     }
 
     /// Takes the file of a blob away whose commit failed, unless a row names it.
@@ -235,6 +237,8 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
         .max_connections(connections)
         .min_connections(1)
         .sqlx_logging(false)
+        // A file does not go away between two uses.
+        .test_before_acquire(false)
         .map_sqlx_sqlite_opts(move |options| {
             // A commit is on the disk before anybody hears of it: WAL with FULL syncs the log
             // at every commit.
@@ -246,6 +250,8 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
                 .busy_timeout(std::time::Duration::from_secs(10))
                 .pragma("cache_size", cache)
                 .pragma("wal_autocheckpoint", "0")
+                // What a statement would have to take back if it failed.
+                .pragma("temp_store", "memory")
                 .statement_cache_capacity(512)
         });
     Ok(Database::connect(options).await?)

@@ -412,3 +412,22 @@ table! {
         value: String,
     }
 }
+
+/// What of a participant changes.
+impl participants::Column {
+    pub(crate) const MOVES: [Self; 7] = [
+        Self::Name,
+        Self::MemberId,
+        Self::LastMedium,
+        Self::LastAt,
+        Self::ReadSeq,
+        Self::ToldSeq,
+        Self::HistorySeq,
+    ];
+}
+
+/// What of an outbound mail changes.
+impl outbound::Column {
+    pub(crate) const MOVES: [Self; 5] =
+        [Self::State, Self::Attempts, Self::NextAt, Self::LastReply, Self::EndedAt];
+}

@@ -1,12 +1,13 @@
 //! Finding things. What belongs to a tenant is found through [`Scope`], which cannot forget it.
 
 use bytes::Bytes;
+use isthmus_domain::{clock::Millis, ids::OutboundId};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
     sea_query::{Expr, ExprTrait, Query},
 };
 
-use crate::{Store, StoreError, entities as e, find_work::WAITING, rows};
+use crate::{Store, StoreError, entities as e, find_work::WAITING, rows, texts};
 
 /// One page of a list, newest first.
 #[derive(Clone, Debug, Default)]
@@ -449,10 +450,9 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn delivery(&self, id: &str) -> Result<Option<rows::Delivery>, StoreError> {
-        Ok(scoped!(self, deliveries)
-            .filter(e::deliveries::Column::Id.eq(id))
-            .one(&self.store.read)
-            .await?)
+        let found = scoped!(self, deliveries).filter(e::deliveries::Column::Id.eq(id));
+        let found = found.all(&self.store.read).await?;
+        Ok(texts::whole(&self.store.read, found).await?.pop())
     }
 
     /// Deliveries of a transaction.
@@ -463,10 +463,11 @@ impl Scope<'_> {
         &self,
         transaction: &str,
     ) -> Result<Vec<rows::Delivery>, StoreError> {
-        Ok(scoped!(self, deliveries)
+        let found = scoped!(self, deliveries)
             .filter(e::deliveries::Column::TransactionId.eq(transaction))
             .all(&self.store.read)
-            .await?)
+            .await?;
+        texts::whole(&self.store.read, found).await
     }
 
     /// Deliveries of these transactions.
@@ -480,11 +481,12 @@ impl Scope<'_> {
         if transactions.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(scoped!(self, deliveries)
+        let found = scoped!(self, deliveries)
             .filter(e::deliveries::Column::TransactionId.is_in(transactions.iter().cloned()))
             .order_by(e::deliveries::Column::Id, Order::Asc)
             .all(&self.store.read)
-            .await?)
+            .await?;
+        texts::whole(&self.store.read, found).await
     }
 
     /// Deliveries of these messages.
@@ -498,11 +500,12 @@ impl Scope<'_> {
         if message_ids.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(scoped!(self, deliveries)
+        let found = scoped!(self, deliveries)
             .filter(e::deliveries::Column::MessageId.is_in(message_ids.iter().cloned()))
             .order_by(e::deliveries::Column::Id, Order::Asc)
             .all(&self.store.read)
-            .await?)
+            .await?;
+        texts::whole(&self.store.read, found).await
     }
 
     /// Deliveries that share a question, in order.
@@ -513,11 +516,12 @@ impl Scope<'_> {
         &self,
         question: &str,
     ) -> Result<Vec<rows::Delivery>, StoreError> {
-        Ok(scoped!(self, deliveries)
+        let found = scoped!(self, deliveries)
             .filter(e::deliveries::Column::Question.eq(question))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
             .all(&self.store.read)
-            .await?)
+            .await?;
+        texts::whole(&self.store.read, found).await
     }
 
     /// Deliveries of a member that wait for an answer or a retry, oldest first.
@@ -525,14 +529,15 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_questions(&self, member_id: &str) -> Result<Vec<rows::Delivery>, StoreError> {
-        Ok(scoped!(self, deliveries)
+        let found = scoped!(self, deliveries)
             .filter(e::deliveries::Column::MemberId.eq(member_id))
             .filter(Expr::cust(WAITING))
             .filter(e::deliveries::Column::State.is_in(["awaiting_decision", "retrying"]))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
             .limit(500)
             .all(&self.store.read)
-            .await?)
+            .await?;
+        texts::whole(&self.store.read, found).await
     }
 
     /// Waiting deliveries of one conversation (an open question, or a retry), oldest first.
@@ -540,13 +545,14 @@ impl Scope<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub async fn waiting_in(&self, conversation: &str) -> Result<Vec<rows::Delivery>, StoreError> {
-        Ok(scoped!(self, deliveries)
+        let found = scoped!(self, deliveries)
             .filter(e::deliveries::Column::ConversationId.eq(conversation))
             .filter(Expr::cust(WAITING))
             .order_by(e::deliveries::Column::Seq, Order::Asc)
             .limit(500)
             .all(&self.store.read)
-            .await?)
+            .await?;
+        texts::whole(&self.store.read, found).await
     }
 
     /// Outbound mails, newest first.
@@ -567,7 +573,7 @@ impl Scope<'_> {
     pub async fn outbound_since(&self, since_ms: i64) -> Result<u64, StoreError> {
         use sea_orm::PaginatorTrait;
         Ok(scoped!(self, outbound)
-            .filter(e::outbound::Column::CreatedAt.gte(since_ms))
+            .filter(e::outbound::Column::Id.gte(OutboundId::first_at(Millis(since_ms))))
             .filter(e::outbound::Column::Kind.eq("message"))
             .count(&self.store.read)
             .await?)

@@ -6,7 +6,7 @@ use sea_orm::{
     QuerySelect, sea_query::Expr,
 };
 
-use crate::{Store, StoreError, entities as e, rows};
+use crate::{Store, StoreError, entities as e, rows, texts};
 
 /// What the indexes on waiting deliveries hold, word for word as they say it: only so does the
 /// database see that they serve a query.
@@ -72,13 +72,14 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
-        Ok(e::deliveries::Entity::find()
+        let found = e::deliveries::Entity::find()
             .filter(C::DueAt.lte(now_ms))
             .order_by(C::DueAt, Order::Asc)
             .order_by(C::Seq, Order::Asc)
             .limit(limit)
             .all(&self.read)
-            .await?)
+            .await?;
+        texts::whole(&self.read, found).await
     }
 
     /// Deliveries in this state, in order of their conversation, after a given id.
@@ -97,7 +98,8 @@ impl Store {
         if let Some(after) = after {
             select = select.filter(C::Id.gt(after));
         }
-        Ok(select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?)
+        let found = select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?;
+        texts::whole(&self.read, found).await
     }
 
     /// Deliveries to this IM address that wait for it to become available, in order.
@@ -109,30 +111,24 @@ impl Store {
         address: &str,
     ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
-        Ok(e::deliveries::Entity::find()
+        let found = e::deliveries::Entity::find()
             .filter(C::Address.eq(address))
             .filter(Expr::cust(WAITING))
             .filter(C::State.is_in(["checking", "retrying"]))
             .order_by(C::Seq, Order::Asc)
             .limit(1_000)
             .all(&self.read)
-            .await?)
+            .await?;
+        texts::whole(&self.read, found).await
     }
 
-    /// Deliveries that went out under this id.
+    /// The instant message that went out under this id, which is its delivery's.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_by_wire(
-        &self,
-        wire_id: &str,
-    ) -> Result<Vec<rows::Delivery>, StoreError> {
-        use e::deliveries::Column as C;
-        Ok(e::deliveries::Entity::find()
-            .filter(C::WireId.eq(wire_id))
-            .limit(16)
-            .all(&self.read)
-            .await?)
+    pub async fn im_sent_as(&self, wire_id: &str) -> Result<Option<rows::Delivery>, StoreError> {
+        let found = e::deliveries::Entity::find_by_id(wire_id).one(&self.read).await?;
+        Ok(texts::whole(&self.read, found.into_iter().collect()).await?.pop())
     }
 
     /// Mails that have not left yet, by id after a given one.
@@ -211,11 +207,12 @@ impl Store {
     /// When the database cannot be read.
     pub async fn question(&self, token: &str) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
-        Ok(e::deliveries::Entity::find()
+        let found = e::deliveries::Entity::find()
             .filter(C::Question.eq(token))
             .order_by(C::Seq, Order::Asc)
             .all(&self.read)
-            .await?)
+            .await?;
+        texts::whole(&self.read, found).await
     }
 
     /// Something that a member was asked, by its token.

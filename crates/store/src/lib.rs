@@ -15,6 +15,7 @@ mod portal;
 pub mod rows;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod writer;
 
 pub use blobs::{INLINE_MAX, blob_hash};

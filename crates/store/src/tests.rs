@@ -1,6 +1,9 @@
 //! The promises of the store: grouped commits stay apart, guards hold, tenants stay apart.
 
-use isthmus_domain::clock::{Chance, Millis};
+use isthmus_domain::{
+    clock::{Chance, Millis},
+    ids::OutboundId,
+};
 use std::sync::Arc;
 
 use crate::{ApplyContact, ApplyMember, ApplyTenant, ChangeSet, Store, StoreConfig, rows};
@@ -247,7 +250,7 @@ async fn a_long_address_has_an_alias_on_its_own_bridge_domain() {
 async fn the_quota_counts_mails_of_people_only() {
     let (store, _dir) = store().await;
     let mail = |id: &str, kind: &str| rows::Outbound {
-        id: id.into(),
+        id: OutboundId::derived(Millis(7), &[id.as_bytes()]).into(),
         tenant_id: "t".into(),
         seq: 1,
         delivery_id: None,

@@ -66,33 +66,53 @@ impl Writer {
 async fn work(db: DatabaseConnection, mut jobs: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
-        if batch.len() > 1 && together(&db, &batch).await.is_ok() {
+        if batch.len() > 1 && together(&db, &mut batch).await.is_ok() {
             for job in batch.drain(..) {
                 let _ = job.done.send(Ok(()));
             }
             continue;
         }
         // Alone, or one of them failed: each gets its own transaction and its own answer.
-        for job in batch.drain(..) {
-            let result = together(&db, std::slice::from_ref(&job)).await;
+        for mut job in batch.drain(..) {
+            let result = together(&db, std::slice::from_mut(&mut job)).await;
             let _ = job.done.send(result);
         }
     }
 }
 
-async fn together(db: &DatabaseConnection, batch: &[Job]) -> Result<(), StoreError> {
+/// Writes all of it in one transaction. The sets are joined for that and, when it failed, taken
+/// apart again.
+async fn together(db: &DatabaseConnection, batch: &mut [Job]) -> Result<(), StoreError> {
+    let mut merged = ChangeSet::default();
+    let mut lengths = Vec::with_capacity(batch.len());
+    for job in &mut *batch {
+        lengths.push(merged.lengths());
+        if let Work::Set(set) = &mut job.work {
+            merged.append(std::mem::take(&mut **set));
+        }
+    }
+    let result = write(db, &merged, batch).await;
+    if result.is_err() {
+        for (job, lengths) in batch.iter_mut().zip(&lengths).rev() {
+            if let Work::Set(set) = &mut job.work {
+                **set = merged.split_off(lengths);
+            }
+        }
+    }
+    result
+}
+
+async fn write(
+    db: &DatabaseConnection,
+    merged: &ChangeSet,
+    batch: &[Job],
+) -> Result<(), StoreError> {
     let tx = db
         .begin_with_options(TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         })
         .await?;
-    let mut merged = ChangeSet::default();
-    for job in batch {
-        if let Work::Set(set) = &job.work {
-            merged.append(set.as_ref().clone());
-        }
-    }
     merged.apply(&tx).await?;
     for job in batch {
         if let Work::Run(run) = &job.work {

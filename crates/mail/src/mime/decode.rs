@@ -111,15 +111,23 @@ pub(crate) fn characters<'a>(octets: &'a [u8], charset: Option<&str>) -> Cow<'a,
 /// CRLF and lone CR become LF, control characters that no text needs go, a byte order mark too.
 pub(crate) fn tidy(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut chars = text.trim_start_matches('\u{feff}').chars().peekable();
-    while let Some(c) = chars.next() {
+    let mut rest = text.trim_start_matches('\u{feff}');
+    while let Some(c) = rest.chars().next() {
+        // Most of it is printable ASCII, which stays as it is.
+        let plain = rest.bytes().take_while(|b| matches!(b, b' '..=b'~' | b'\n' | b'\t')).count();
+        if plain > 0 {
+            let (stays, later) = rest.split_at(plain);
+            out.push_str(stays);
+            rest = later;
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
         match c {
             '\r' => {
-                if chars.peek() != Some(&'\n') {
+                if !rest.starts_with('\n') {
                     out.push('\n');
                 }
             }
-            '\n' | '\t' => out.push(c),
             '\u{c}' | '\u{b}' => out.push('\n'),
             c if values::is_forbidden(c) => {}
             c => out.push(c),
