@@ -42,7 +42,6 @@ pub(crate) struct Envelope {
 }
 
 /// How often the peer did what it may do only so often.
-#[derive(Default)]
 pub(super) struct Tally {
     errors: usize,
     pub(super) auth_failures: usize,
@@ -50,6 +49,21 @@ pub(super) struct Tally {
     messages: usize,
     /// Commands without a mail since the last one.
     idle: usize,
+    /// When a mail was last accepted; at first, when the session began.
+    brought: Instant,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            errors: 0,
+            auth_failures: 0,
+            rcpt_refused: 0,
+            messages: 0,
+            idle: 0,
+            brought: Instant::now(),
+        }
+    }
 }
 
 /// Speaks SMTP until one side has had enough.
@@ -58,7 +72,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let id = session.id;
-    let mut talk = Talk { wire, session, shared, envelope: None, tally: Tally::default() };
+    let mut talk = Talk { wire, session, shared, envelope: None, tally: Tally::new() };
     let end = match talk.greet().await {
         Ok(()) => loop {
             if let Err(end) = talk.next_command().await {
@@ -111,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
     /// Waits for one line within the time for a command, and for no longer in a server that stops.
     pub(super) async fn line(&mut self) -> Result<Range<usize>, End> {
         let limits = &self.shared.limits;
+        let over = self.tally.brought + limits.time_without_mail;
         let mut deadline = None;
         loop {
             if self.shared.stop.is_cancelled() {
@@ -119,6 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
                     "4.3.2",
                     "The server is stopping, try again soon",
                 )));
+            }
+            if Instant::now() >= over {
+                return Err(End::Say(Reply::new(421, "4.4.2", "Come back when there is mail")));
             }
             match self.wire.take_line(limits.max_line) {
                 Some(Ok(line)) => return Ok(line),
@@ -135,9 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
             // One deadline for the whole line, so that an octet a minute does not extend it.
             let until = *deadline.get_or_insert_with(|| Instant::now() + limits.command_timeout);
             tokio::select! {
-                read = timeout_at(until, self.wire.fill()) => match read {
+                read = timeout_at(until.min(over), self.wire.fill()) => match read {
                     Ok(Ok(1..)) => {}
                     Ok(Ok(0) | Err(_)) => return Err(End::Closed),
+                    Err(_) if over < until => {}
                     Err(_) => {
                         return Err(End::Say(Reply::new(421, "4.4.2", "You were silent for too long")));
                     }
@@ -349,6 +368,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
             Ok(mail) => self.shared.host.accept(&self.session, mail).await,
             Err(reply) => reply,
         };
+        if reply.is_positive() {
+            self.tally.brought = Instant::now();
+        }
         self.pass_on(reply)
     }
 
