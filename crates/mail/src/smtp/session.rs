@@ -42,6 +42,7 @@ pub(crate) struct Envelope {
 }
 
 /// How often the peer did what it may do only so often.
+#[derive(Default)]
 pub(super) struct Tally {
     errors: usize,
     pub(super) auth_failures: usize,
@@ -49,21 +50,6 @@ pub(super) struct Tally {
     messages: usize,
     /// Commands without a mail since the last one.
     idle: usize,
-    /// When a mail was last accepted; at first, when the session began.
-    brought: Instant,
-}
-
-impl Tally {
-    fn new() -> Self {
-        Self {
-            errors: 0,
-            auth_failures: 0,
-            rcpt_refused: 0,
-            messages: 0,
-            idle: 0,
-            brought: Instant::now(),
-        }
-    }
 }
 
 /// Speaks SMTP until one side has had enough.
@@ -72,7 +58,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let id = session.id;
-    let mut talk = Talk { wire, session, shared, envelope: None, tally: Tally::new() };
+    let (tally, brought) = (Tally::default(), Instant::now());
+    let mut talk = Talk { wire, session, shared, envelope: None, tally, brought };
     let end = match talk.greet().await {
         Ok(()) => loop {
             if let Err(end) = talk.next_command().await {
@@ -101,6 +88,8 @@ pub(super) struct Talk<'a, S> {
     pub(super) shared: &'a Shared,
     pub(super) envelope: Option<Envelope>,
     pub(super) tally: Tally,
+    /// When a mail was last accepted; at first, when the session began.
+    brought: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
@@ -125,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
     /// Waits for one line within the time for a command, and for no longer in a server that stops.
     pub(super) async fn line(&mut self) -> Result<Range<usize>, End> {
         let limits = &self.shared.limits;
-        let over = self.tally.brought + limits.time_without_mail;
+        let over = self.brought + limits.time_without_mail;
         let mut deadline = None;
         loop {
             if self.shared.stop.is_cancelled() {
@@ -369,7 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
             Err(reply) => reply,
         };
         if reply.is_positive() {
-            self.tally.brought = Instant::now();
+            self.brought = Instant::now();
         }
         self.pass_on(reply)
     }
