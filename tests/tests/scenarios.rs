@@ -24,5 +24,6 @@ mod reply_by_email;
 mod reply_by_im;
 mod sync;
 mod tenants;
+mod threads;
 mod unsynced;
 mod world;

@@ -11,6 +11,7 @@ mod im_tests;
 pub mod pages;
 pub mod sign_in;
 pub mod smtp;
+mod smtp_room;
 pub mod web;
 pub mod webchat;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier, password_hash::SaltString};
 use isthmus_domain::clock::Chance;
-use isthmus_store::{StoreError, TenantView, blob_hash, rows};
+use isthmus_store::{Directory, StoreError, TenantView, blob_hash, rows};
 
 use crate::Gateway;
 
@@ -73,8 +73,39 @@ pub fn hash_password(password: &str, chance: &Chance) -> Result<String, String> 
         .map_err(|e| e.to_string())
 }
 
+/// A member who may be meant by an address.
+struct Candidate {
+    tenant: Arc<TenantView>,
+    member: rows::Member,
+    /// The domain of the address is one of the tenant's.
+    at_home: bool,
+}
+
+/// Members of all tenants with this address: at home first, then those who were there first. Checking
+/// a password takes time, so that only so many are looked at.
+fn candidates(directory: &Directory, email: &str) -> Vec<Candidate> {
+    let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let home = directory.by_domain(domain).map(|t| t.tenant.id.as_str());
+    let mut all: Vec<_> = directory
+        .members_called(email)
+        .map(|(tenant, member)| Candidate {
+            tenant: Arc::clone(tenant),
+            member: member.clone(),
+            at_home: home == Some(tenant.tenant.id.as_str()),
+        })
+        .collect();
+    all.sort_by(|a, b| {
+        let order = |c: &Candidate| (!c.at_home, c.member.created_at);
+        order(a).cmp(&order(b)).then_with(|| a.member.id.cmp(&b.member.id))
+    });
+    all.truncate(8);
+    all
+}
+
 impl Gateway {
-    /// The member with this address and password; of several tenants the first that fits.
+    /// The member with this address and password. Where several tenants have one, it is the one of
+    /// the tenant that the address's domain belongs to; of others only one whom no other tenant's
+    /// member shares the password with, since nothing tells which of them is meant.
     ///
     /// # Errors
     /// When the check itself cannot run.
@@ -84,12 +115,7 @@ impl Gateway {
         password: &str,
     ) -> Result<Option<(Arc<TenantView>, rows::Member)>, StoreError> {
         let email = email.trim().to_ascii_lowercase();
-        let directory = self.store.directory();
-        let candidates: Vec<_> = directory
-            .members_called(&email)
-            .map(|(t, m)| (Arc::clone(t), m.clone()))
-            .take(8)
-            .collect();
+        let candidates = candidates(&self.store.directory(), &email);
         let password = password.to_owned();
         let check = move || {
             // Somebody unknown costs as much time as somebody known.
@@ -100,14 +126,25 @@ impl Gateway {
                     Argon2::default().verify_password(password.as_bytes(), &h).is_ok()
                 })
             };
-            let found =
-                candidates.iter().position(|(_, m)| m.password_hash.as_deref().is_some_and(fits));
             if candidates.is_empty() {
                 fits(NOBODY);
             }
-            found.map(|i| candidates[i].clone())
+            let mut found = None;
+            for candidate in candidates {
+                if !candidate.member.password_hash.as_deref().is_some_and(fits) {
+                    continue;
+                }
+                if candidate.at_home {
+                    return Some(candidate);
+                }
+                if found.replace(candidate).is_some() {
+                    return None;
+                }
+            }
+            found
         };
-        tokio::task::spawn_blocking(check).await.map_err(|_| StoreError::Closed)
+        let found = tokio::task::spawn_blocking(check).await.map_err(|_| StoreError::Closed)?;
+        Ok(found.map(|c| (c.tenant, c.member)))
     }
 
     /// Opens a session; returns the token for the cookie. The token is always new, so that nobody

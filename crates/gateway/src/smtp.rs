@@ -12,17 +12,14 @@ use isthmus_domain::{
     service::{MailIn, Trust},
 };
 use isthmus_mail::{
-    auth::Verifier,
+    auth::{Extract, Verifier},
     mime::{self, Peek},
-    smtp::{Body, Host, ReceivedMail, Recipient, Reply, ReversePath, Session, received_header},
+    smtp::{Host, ReceivedMail, Recipient, Reply, ReversePath, Session, received_header},
 };
 use isthmus_queue::{Penalties, peer_key};
 use isthmus_store::{ChangeSet, Directory, StoreError, TenantView, rows};
 
-use crate::{Gateway, accept::NewTransaction};
-
-/// KiB of long mails that are in memory at once; the largest one fits in any case.
-const LARGE_KIB: u32 = 48 * 1024;
+use crate::{Gateway, accept::NewTransaction, smtp_room::Room};
 
 /// The owner of the SMTP server's sessions.
 pub struct Door {
@@ -30,14 +27,23 @@ pub struct Door {
     verifier: Verifier,
     passwords: Penalties,
     guesses: Penalties,
-    /// KiB of long mails that are in memory.
-    large: Arc<tokio::sync::Semaphore>,
+    room: Room,
 }
 
 /// How far the From is believed, and why.
 struct Proof {
     trust: Trust,
     words: String,
+}
+
+/// How far the From is believed, as far as the mail and its session tell.
+enum Origin {
+    Known(Proof),
+    /// DNS has to be asked about it.
+    Claimed {
+        from: Email,
+        by: Extract,
+    },
 }
 
 impl Door {
@@ -49,41 +55,39 @@ impl Door {
             verifier,
             passwords: Penalties::after(10),
             guesses: Penalties::after(60),
-            large: Arc::new(tokio::sync::Semaphore::new(LARGE_KIB as usize)),
+            room: Room::new(),
         }
     }
 
-    /// Whether a recipient exists, and at which tenant.
-    async fn owner(
-        &self,
-        directory: &Directory,
-        session: &Session,
-        to: &Email,
-    ) -> Result<Arc<TenantView>, Reply> {
+    /// The tenant that takes mail for a recipient, and the address that it is for.
+    fn place(&self, directory: &Directory, to: &Email) -> Result<(Arc<TenantView>, Email), Reply> {
         let none = |text: &str| Reply::perm("5.1.1", text);
         if let Some(tenant) = directory.by_bridge(to.domain()) {
+            let unknown = || none("there is no such address on this bridge");
             return match read_bridge_local(to.local()) {
-                None if is_postmaster(to) => Ok(Arc::clone(tenant)),
-                None => Err(none("there is no such address on this bridge")),
-                Some(BridgeLocal::Alias(alias)) if tenant.alias(&alias).is_none() => {
-                    Err(none("there is no such address on this bridge"))
+                None if is_postmaster(to) => {
+                    let owner = first_owner(tenant).unwrap_or_else(|| to.clone());
+                    Ok((Arc::clone(tenant), owner))
                 }
-                Some(BridgeLocal::Reply(token)) => {
-                    self.reply_address(session, tenant, &token).await?;
-                    Ok(Arc::clone(tenant))
-                }
-                Some(_) => Ok(Arc::clone(tenant)),
+                None => Err(unknown()),
+                Some(BridgeLocal::Alias(alias)) if tenant.alias(&alias).is_none() => Err(unknown()),
+                Some(_) => Ok((Arc::clone(tenant), to.clone())),
             };
         }
-        let Some(tenant) = directory.by_domain(to.domain()) else {
-            return Err(Reply::perm("5.7.1", "we do not relay to this domain"));
+        let tenant = directory.by_domain(to.domain());
+        let refusal = match tenant.map(|t| (t, t.tenant.mail_mode.as_str())) {
+            Some((tenant, "mx")) => return Ok((Arc::clone(tenant), to.clone())),
+            Some((tenant, "copy")) if tenant.member(&to.key()).is_some() => {
+                return Ok((Arc::clone(tenant), to.clone()));
+            }
+            Some((_, "copy")) => none("nobody with this address is a member here"),
+            Some(_) => Reply::perm("5.7.1", "only mail to the bridge domain is taken here"),
+            None => Reply::perm("5.7.1", "we do not relay to this domain"),
         };
-        match tenant.tenant.mail_mode.as_str() {
-            "mx" => Ok(Arc::clone(tenant)),
-            "copy" if tenant.member(&to.key()).is_some() => Ok(Arc::clone(tenant)),
-            "copy" => Err(none("nobody with this address is a member here")),
-            _ => Err(Reply::perm("5.7.1", "only mail to the bridge domain is taken here")),
-        }
+        let of_the_server =
+            is_postmaster(to) && to.domain().eq_ignore_ascii_case(&self.gateway.config.hostname);
+        let postmaster = of_the_server.then(|| postmaster(directory)).flatten();
+        postmaster.ok_or(refusal)
     }
 
     /// A guess costs as much as a hit: one look-up and one comparison. Whoever guessed wrong too
@@ -113,32 +117,34 @@ impl Door {
         }
     }
 
-    /// How far the From is believed.
-    async fn proof(
-        &self,
-        session: &Session,
-        mail: &ReceivedMail,
-        peek: &Peek,
-        raw: &[u8],
-    ) -> Proof {
+    /// What is known of the From without asking anybody.
+    fn origin(&self, session: &Session, peek: &Peek, raw: &[u8]) -> Origin {
+        let known = |trust, words: &str| Origin::Known(Proof { trust, words: words.into() });
         let Some(from) = &peek.from else {
-            return Proof { trust: Trust::Unproven, words: "no readable From".into() };
+            return known(Trust::Unproven, "no readable From");
         };
         if Identity::of(session).is_some_and(|id| id.email == from.key()) {
-            return Proof { trust: Trust::SignedIn, words: "signed in".into() };
+            return known(Trust::SignedIn, "signed in");
         }
         if self.gateway.config.trusts(session.peer.ip()) {
             // A server that we trust may still say that it does not trust the mail.
             return match mime::upstream_verdict(raw) {
-                Some(words) => Proof { trust: Trust::Bad, words },
-                None => {
-                    Proof { trust: Trust::TrustedNetwork, words: "from a trusted network".into() }
-                }
+                Some(words) => known(Trust::Bad, &words),
+                None => known(Trust::TrustedNetwork, "from a trusted network"),
             };
         }
+        Origin::Claimed { from: from.clone(), by: Extract::of(raw) }
+    }
+
+    /// How far the From is believed.
+    async fn proof(&self, session: &Session, mail: &ReceivedMail, origin: Origin) -> Proof {
+        let (from, by) = match origin {
+            Origin::Known(proof) => return proof,
+            Origin::Claimed { from, by } => (from, by),
+        };
         let helo = session.helo.as_deref().unwrap_or_default();
         let verdict =
-            self.verifier.verify(session.peer.ip(), helo, mail.from.as_ref(), from, raw).await;
+            self.verifier.verify(session.peer.ip(), helo, mail.from.as_ref(), &from, &by).await;
         let trust = if verdict.reject_or_quarantine {
             Trust::Bad
         } else if verdict.aligned && !verdict.temperror {
@@ -167,10 +173,13 @@ impl Door {
     }
 
     async fn take(&self, session: &Session, mail: ReceivedMail) -> Result<String, Reply> {
-        let (raw, _room) = self.open(&mail).await?;
-        let checked = mime::check(&raw);
+        // Read twice rather than kept: others need the room while DNS is waited for.
+        let opened = self.room.open(&mail.body).await?;
+        let checked = mime::check(&opened.raw);
         let peek =
             checked.map_err(|r| Reply::perm(r.enhanced(), &r.to_string()).with_code(r.code()))?;
+        let origin = self.origin(session, &peek, &opened.raw);
+        drop(opened);
         let directory = self.gateway.store.directory();
         if let Some(reply) = self.refusal(&peek) {
             // Where a company's server copies mail to us it also copies what we sent through it.
@@ -185,35 +194,39 @@ impl Door {
             }
             return Err(reply);
         }
-        let proof = self.proof(session, &mail, &peek, &raw).await;
+        let proof = self.proof(session, &mail, origin).await;
         let mut tenants: Vec<(Arc<TenantView>, Vec<Email>)> = Vec::new();
         for rcpt in &mail.to {
             // A tenant may have been deleted since RCPT.
-            let tenant = self.owner(&directory, session, &rcpt.email).await?;
+            let (tenant, to) = self.place(&directory, &rcpt.email)?;
             match tenants.iter_mut().find(|(t, _)| t.tenant.id == tenant.tenant.id) {
-                Some((t, rcpts)) => rcpts.push(recipient_of(t, &rcpt.email)),
-                None => {
-                    let first = recipient_of(&tenant, &rcpt.email);
-                    tenants.push((tenant, vec![first]));
-                }
+                Some((_, rcpts)) if rcpts.contains(&to) => {}
+                Some((_, rcpts)) => rcpts.push(to),
+                None => tenants.push((tenant, vec![to])),
             }
         }
         if let Some(reply) = nothing_allowed(session, &peek, &tenants) {
             return Err(reply);
         }
+        let opened = self.room.open(&mail.body).await?;
         let (mut rows, mut blobs) = (Vec::new(), Vec::new());
         let mut id = String::new();
         let mut carried = None;
         for (tenant, rcpts) in &tenants {
-            let (row, blob, whole) = self
-                .row(session, &mail, &peek, &proof, tenant, rcpts, &raw)
-                .await
-                .map_err(failed)?;
+            let row = self.row(session, &mail, &peek, &proof, tenant, rcpts, &opened.raw).await;
+            let (row, blob, whole) = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    self.give_up(&blobs).await;
+                    return Err(failed(error));
+                }
+            };
             id.clone_from(&row.id);
             carried = whole.filter(|_| tenants.len() == 1);
             rows.push(row);
             blobs.push(blob);
         }
+        drop(opened);
         let set = ChangeSet {
             new_transactions: rows.clone(),
             once_blobs: blobs.clone(),
@@ -232,14 +245,18 @@ impl Door {
                 }
             }
             Err(error) => {
-                for blob in &blobs {
-                    self.gateway.store.drop_unused(blob).await;
-                }
+                self.give_up(&blobs).await;
                 return Err(failed(error));
             }
         }
         failpoint::hit("smtp.after_commit");
         Ok(id)
+    }
+
+    async fn give_up(&self, blobs: &[rows::Blob]) {
+        for blob in blobs {
+            self.gateway.store.drop_unused(blob).await;
+        }
     }
 
     /// One tenant's part of a mail that another one has already; `false` if this one has it, too.
@@ -254,27 +271,6 @@ impl Door {
             Err(error) => {
                 self.gateway.store.drop_unused(&blob).await;
                 if error.is_duplicate() { Ok(false) } else { Err(failed(error)) }
-            }
-        }
-    }
-
-    /// The mail in memory; long mails are read back from their files, only so many octets of them
-    /// at once, for as long as the permit is held.
-    async fn open(
-        &self,
-        mail: &ReceivedMail,
-    ) -> Result<(Bytes, Option<tokio::sync::OwnedSemaphorePermit>), Reply> {
-        let failed = |_| Reply::temp("4.3.0", "the mail could not be read back; please try again");
-        match &mail.body {
-            Body::Memory(bytes) => Ok((bytes.clone(), None)),
-            Body::File { path, .. } => {
-                let octets =
-                    tokio::fs::metadata(path).await.map_err(|e| failed(e.to_string()))?.len();
-                let kib = u32::try_from(octets / 1024 + 1).unwrap_or(u32::MAX).min(LARGE_KIB);
-                let room = Arc::clone(&self.large).acquire_many_owned(kib).await;
-                let room = room.map_err(|e| failed(e.to_string()))?;
-                let raw = tokio::fs::read(path).await.map_err(|e| failed(e.to_string()))?;
-                Ok((raw.into(), Some(room)))
             }
         }
     }
@@ -396,17 +392,22 @@ fn nothing_allowed(
     })
 }
 
-/// RFC 5321 section 4.5.1: mail for the postmaster of a domain that we serve is taken.
+/// RFC 5321 section 4.5.1: mail for the postmaster is taken, of a bridge as of the server itself.
 fn is_postmaster(to: &Email) -> bool {
     to.local().eq_ignore_ascii_case("postmaster")
 }
 
-/// The address that a mail is for: the postmaster of a bridge is its first owner.
-fn recipient_of(tenant: &TenantView, to: &Email) -> Email {
-    let postmaster = is_postmaster(to) && to.domain() == tenant.tenant.bridge_domain;
-    let owner = || tenant.members().filter(|m| m.role == "owner").min_by_key(|m| m.created_at);
-    let owner = postmaster.then(owner).flatten().and_then(|m| Email::parse(&m.email).ok());
-    owner.unwrap_or_else(|| to.clone())
+/// Who looks after a tenant: the owner who was there first.
+fn first_owner(tenant: &TenantView) -> Option<Email> {
+    let owners = tenant.members().filter(|m| m.role == "owner");
+    owners.min_by_key(|m| (m.created_at, &m.id)).and_then(|m| Email::parse(&m.email).ok())
+}
+
+/// Who looks after the server: the first owner of the tenant that was there first.
+fn postmaster(directory: &Directory) -> Option<(Arc<TenantView>, Email)> {
+    let owners = directory.all().filter_map(|t| Some((t, first_owner(t)?)));
+    let (tenant, owner) = owners.min_by_key(|(t, _)| (t.tenant.created_at, &t.tenant.id))?;
+    Some((Arc::clone(tenant), owner))
 }
 
 /// The same mail for the same people from the same sender, however often it comes.
@@ -470,7 +471,13 @@ impl Host for Door {
         to: &Email,
     ) -> Result<(), Reply> {
         let directory = self.gateway.store.directory();
-        self.owner(&directory, session, to).await.map(|_| ())
+        let (tenant, _) = self.place(&directory, to)?;
+        match read_bridge_local(to.local()) {
+            Some(BridgeLocal::Reply(token)) if to.domain() == tenant.tenant.bridge_domain => {
+                self.reply_address(session, &tenant, &token).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn accept(&self, session: &Session, mail: ReceivedMail) -> Reply {

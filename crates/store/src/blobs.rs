@@ -11,7 +11,7 @@ use bytes::Bytes;
 use isthmus_domain::clock::Millis;
 use sha2::{Digest, Sha256};
 
-use crate::{StoreError, rows};
+use crate::{StoreError, claims::Claims, rows};
 
 /// Octets up to which a blob lies in its row.
 pub const INLINE_MAX: usize = 64 * 1024;
@@ -28,12 +28,14 @@ pub(crate) struct Blobs {
     root: PathBuf,
     /// Folders whose names are known to last.
     lasting: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Held also while a file is taken away, so that nobody claims it meanwhile.
+    pub(crate) claims: Arc<tokio::sync::Mutex<Claims>>,
 }
 
 impl Blobs {
     pub(crate) fn new(root: PathBuf) -> std::io::Result<Self> {
         std::fs::create_dir_all(&root)?;
-        Ok(Self { root, lasting: Arc::default() })
+        Ok(Self { root, lasting: Arc::default(), claims: Arc::default() })
     }
 
     pub(crate) fn path(&self, tenant: &str, hash: &str) -> PathBuf {
@@ -41,7 +43,7 @@ impl Blobs {
     }
 
     /// The row for the octets of all `parts` together; if they are many they are in their file,
-    /// synced, when this returns.
+    /// synced and claimed, when this returns.
     pub(crate) async fn keep(
         &self,
         tenant: &str,
@@ -58,7 +60,12 @@ impl Blobs {
         let hash = blocking(move || {
             let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part));
             let hash = hex::encode(hash.finalize());
-            blobs.write_synced(&blobs.path(&owner, &hash), &parts)?;
+            let path = blobs.path(&owner, &hash);
+            blobs.claims.blocking_lock().claim(path.clone());
+            if let Err(error) = blobs.write_synced(&path, &parts) {
+                blobs.claims.blocking_lock().give_up(&path);
+                return Err(error);
+            }
             Ok(hash)
         })
         .await?;
@@ -90,10 +97,11 @@ impl Blobs {
         Ok(path)
     }
 
-    /// Takes a file away that no row names.
-    pub(crate) async fn drop_file(&self, tenant: &str, hash: &str) {
-        if let Err(error) = tokio::fs::remove_file(self.path(tenant, hash)).await {
-            tracing::warn!(%error, "A file that nothing refers to could not be removed");
+    /// The rows that claimed files are committed.
+    pub(crate) async fn settle(&self, files: &[PathBuf]) {
+        if !files.is_empty() {
+            let mut claims = self.claims.lock().await;
+            files.iter().for_each(|file| claims.settle(file));
         }
     }
 

@@ -74,7 +74,10 @@ impl Store {
             return Ok(());
         }
         let directory = set.touches_directory();
+        let large = set.once_blobs.iter().filter(|blob| blob.data.is_none());
+        let files: Vec<_> = large.map(|b| self.blobs.path(&b.tenant_id, &b.hash)).collect();
         self.writer.set(set).await?;
+        self.blobs.settle(&files).await;
         // It is written: that the directory cannot be read anew is another matter, and is tried
         // again every second.
         if directory && let Err(error) = self.refresh_directory().await {
@@ -155,13 +158,21 @@ impl Store {
         self.blobs.keep_original(tenant, parts, at).await
     }
 
-    /// Takes the file of a blob away whose commit failed, unless a row names it.
+    /// Gives a blob up whose commit failed: its file is taken away, unless a row names it or
+    /// somebody else has kept the same octets and is about to commit one.
     pub async fn drop_unused(&self, blob: &rows::Blob) {
         if blob.data.is_some() {
             return;
         }
-        if let Ok(false) = self.of(&blob.tenant_id).has_blob(&blob.hash).await {
-            self.blobs.drop_file(&blob.tenant_id, &blob.hash).await;
+        let file = self.blobs.path(&blob.tenant_id, &blob.hash);
+        let mut claims = self.blobs.claims.lock().await;
+        if claims.give_up(&file) > 0 {
+            return;
+        }
+        if let Ok(false) = self.of(&blob.tenant_id).has_blob(&blob.hash).await
+            && let Err(error) = tokio::fs::remove_file(file).await
+        {
+            tracing::warn!(%error, "A file that nothing refers to could not be removed");
         }
     }
 

@@ -4,6 +4,7 @@ mod audit;
 mod blobs;
 mod change;
 mod checkpoint;
+mod claims;
 mod directory;
 mod engine;
 mod entities;

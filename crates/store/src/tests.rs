@@ -175,6 +175,62 @@ async fn large_octets_lie_in_a_file_and_small_ones_in_the_row() {
     }
 }
 
+/// The same mail comes twice at once: one is not stored, and shall not take the other's file along.
+#[tokio::test]
+async fn octets_that_one_gives_up_stay_for_whoever_still_stores_them() {
+    let (store, dir) = store().await;
+    let data = bytes::Bytes::from(vec![7_u8; 200_000]);
+    let keep = || async { store.keep_blob("t", data.clone()).await.expect("kept") };
+    let (one, other) = (keep().await, keep().await);
+    let file = dir.path().join("blobs/t").join(&one.hash[..2]).join(&one.hash);
+    store.drop_unused(&one).await;
+    let once_blobs = vec![other.clone()];
+    store.commit(ChangeSet { once_blobs, ..Default::default() }).await.expect("commits");
+    let there = store.of("t").blob(&other.hash).await.expect("reads");
+    assert!(there == Some(data.clone()), "the file of a committed row is gone");
+    // Nor when the row was there first.
+    store.drop_unused(&keep().await).await;
+    assert!(file.exists());
+
+    // The last one to give up takes it away, and it may come again.
+    let data = bytes::Bytes::from(vec![8_u8; 200_000]);
+    let keep = || async { store.keep_blob("t", data.clone()).await.expect("kept") };
+    let (one, other) = (keep().await, keep().await);
+    let file = dir.path().join("blobs/t").join(&one.hash[..2]).join(&one.hash);
+    store.drop_unused(&one).await;
+    assert!(file.exists());
+    store.drop_unused(&other).await;
+    assert!(!file.exists());
+    let _ = keep().await;
+    assert!(file.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_told_that_octets_are_stored_finds_them_whatever_others_give_up() {
+    let (store, _dir) = store().await;
+    for round in 0..30_u8 {
+        let data = bytes::Bytes::from(vec![round; 100_000]);
+        let gives_up = |n: usize| {
+            let (store, data) = (store.clone(), data.clone());
+            tokio::spawn(async move {
+                for _ in 0..n {
+                    let blob = store.keep_blob("t", data.clone()).await.expect("kept");
+                    store.drop_unused(&blob).await;
+                }
+            })
+        };
+        let others = [gives_up(5), gives_up(5), gives_up(5)];
+        let blob = store.keep_blob("t", data.clone()).await.expect("kept");
+        let (hash, once_blobs) = (blob.hash.clone(), vec![blob]);
+        store.commit(ChangeSet { once_blobs, ..Default::default() }).await.expect("commits");
+        for other in others {
+            other.await.expect("nobody panics");
+        }
+        let there = store.of("t").blob(&hash).await.expect("reads");
+        assert!(there == Some(data), "round {round}: the file of a committed row is gone");
+    }
+}
+
 /// A tenant that is declared again after it was deleted is a new one: what waited stays closed.
 #[tokio::test]
 async fn abuse_tenancy_54_a_deleted_tenant_stays_deleted_when_its_file_is_applied_again() {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     letters::{ALICE, CAROL_MAIL, Letter, acme, expect_once, found},
-    world::{BRIDGE, CAROL, SOON, setup},
+    world::{BRIDGE, CAROL, SOON, setup, takes},
 };
 
 /// Nothing speaks for this address; loopback's own is trusted.
@@ -266,6 +266,10 @@ async fn abuse_smtp_11_who_guesses_reply_addresses_learns_nothing() {
         let reply = client.line(&wrong(n)).await;
         assert_eq!(reply.code, 550, "guess {n}: {}", reply.text());
     }
+    // What was taken at RCPT is not looked up again: who guesses loses no mail by it.
+    let _ = client.line("DATA").await.expect(354);
+    client.bytes(b"From: dave@other.test\r\nSubject: Re: Offer\r\n\r\nThank you.\r\n.\r\n").await;
+    let _ = client.reply().await.expect(250);
     let mut client = mail_from(&isthmus, STRANGER, "dave@other.test").await;
     let (guessed, known) = (client.line(&wrong(61)).await, client.line(&right).await);
     assert_eq!(guessed, known, "a guess is told apart from what is right");
@@ -318,8 +322,27 @@ async fn strangers_write_to_people_and_not_to_the_bridge() {
     let _ = client.mail("eve@nowhere.test", &[&postmaster], &asked).await.expect(250);
     let alice = isthmus.member("acme", ALICE).await;
     expect_once(&alice, &[Letter::new("to the postmaster", 0)], SOON).await;
+    server_postmaster(&isthmus, &alice).await;
     let there = found(&alice).await;
     assert!(!there.contains_key("stranger"), "{there:?}");
+}
+
+/// The postmaster of the server itself needs no domain; it is whoever was there first.
+async fn server_postmaster(isthmus: &Isthmus, alice: &Api) {
+    let two = "[[tenant]]\nslug = \"two\"\nname = \"Two\"\nbridge_domain = \"bridge.two.test\"\n\
+               [[tenant.member]]\nemail = \"zoe@two.test\"\nname = \"Zoe\"\nrole = \"owner\"\n";
+    isthmus.apply(two).await;
+    takes(isthmus, "postmaster@bridge.two.test").await;
+    for (n, to) in ["postmaster", "PostMaster", "postmaster@mx.isthmus.test"].iter().enumerate() {
+        let mut client = session(isthmus, STRANGER).await;
+        let letter = Letter::new(&format!("to postmaster {n}"), 0);
+        let _ = client.mail("eve@nowhere.test", &[to], &letter.mail().raw()).await.expect(250);
+        expect_once(alice, &[letter], SOON).await;
+    }
+    let mut client = mail_from(isthmus, STRANGER, "eve@nowhere.test").await;
+    for other in ["postmaster@elsewhere.test", "hostmaster@mx.isthmus.test", "hostmaster"] {
+        let _ = client.line(&format!("RCPT TO:<{other}>")).await.expect(550);
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,16 @@
 //! What never ends is cut off, and takes no more memory than what does.
 
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
 use isthmus_tests::{Isthmus, SmtpClient};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
+    time::Instant,
 };
 
 use super::{
@@ -14,6 +20,10 @@ use super::{
 
 /// MiB that the program may have held at any time, in a build without optimisation.
 const PEAK_MIB: u64 = 250;
+/// Octets of a file that makes a mail of 26 MB, of which two are more than is read at once.
+const LARGE: usize = 19_000_000;
+/// Nothing speaks for this address.
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
 /// How many do it at the same time.
 const AT_ONCE: usize = 4;
 
@@ -87,6 +97,56 @@ async fn abuse_smtp_05_endless_mail_is_cut_off_in_bounded_memory() {
     let mut client = SmtpClient::connect(isthmus.smtp()).await;
     let _ = client.line("EHLO client.test").await.expect(250);
     let _ = client.mail(CAROL_MAIL, &[ALICE], &raw).await.expect(250);
+    expect_once(&api, &[letter], SOON).await;
+    assert_peak(&mut isthmus);
+}
+
+/// Large mails of strangers wait for a name server that never answers, two seconds each and all at the
+/// same time: neither they nor others wait for one another, and they take no memory meanwhile.
+#[tokio::test]
+async fn abuse_smtp_05_large_mails_that_wait_for_dns_hold_nobody_up() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let dns = silent.local_addr().expect("it is bound");
+    let mut isthmus = acme(setup().set("DNS__SERVERS", format!(r#"["{dns}"]"#))).await;
+    let api = isthmus.member("acme", ALICE).await;
+    let mut strangers = Vec::new();
+    for n in 0..10 {
+        let from = format!("s{n}@stranger.test");
+        let mut client = SmtpClient::connect_from(STRANGER, isthmus.smtp()).await;
+        for (line, code) in [
+            ("EHLO stranger.test".to_owned(), 250),
+            (format!("MAIL FROM:<{from}>"), 250),
+            (format!("RCPT TO:<{ALICE}>"), 250),
+            ("DATA".into(), 354),
+        ] {
+            let _ = client.line(&line).await.expect(code);
+        }
+        let mail = Letter::new(&format!("stranger {n}"), LARGE).mail().from(&from);
+        client.bytes(mail.raw().replace('\n', "\r\n").as_bytes()).await;
+        strangers.push(client);
+    }
+    let letter = Letter::new("meanwhile", LARGE);
+    let raw = letter.mail().raw();
+    let begun = Instant::now();
+    let ends = strangers.into_iter().map(|mut client| {
+        tokio::spawn(async move {
+            client.bytes(b".\r\n").await;
+            (client.reply().await.code, Instant::now())
+        })
+    });
+    let ends: Vec<_> = ends.collect();
+    let mut client = SmtpClient::connect(isthmus.smtp()).await;
+    let _ = client.line("EHLO client.test").await.expect(250);
+    let _ = client.mail(CAROL_MAIL, &[ALICE], &raw).await.expect(250);
+    eprintln!("the other mail: {:?}", begun.elapsed());
+    for end in ends {
+        let (code, at) = end.await.expect("a sender does not panic");
+        assert_eq!(code, 250);
+        eprintln!("a stranger: {:?}", at - begun);
+    }
+    // One after the other they would have waited for twenty seconds.
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert_peak(&mut isthmus);
     expect_once(&api, &[letter], SOON).await;
     assert_peak(&mut isthmus);
 }

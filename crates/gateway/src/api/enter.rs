@@ -39,7 +39,7 @@ impl FromRequest for Ctx {
             let gateway = req.app_data::<web::Data<Gateway>>().cloned().ok_or_else(missing)?;
             let api = req.app_data::<web::Data<Api>>().cloned().ok_or_else(missing)?;
             let key = bearer(&req)?;
-            if !api.0.limits.allows(&secret_hash(&key)) {
+            if !api.0.limits.allows(&secret_hash(&key), gateway.now()) {
                 return Err(Problem::new(Code::TooMany).after_s(1));
             }
             let caller = gateway.caller(&key).await?.ok_or_else(|| Problem::new(Code::BadKey))?;

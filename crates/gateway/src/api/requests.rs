@@ -1,5 +1,7 @@
 //! Replies and messages: checked, kept, accepted, and only then acknowledged.
 
+use std::fmt;
+
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -12,7 +14,10 @@ use isthmus_domain::{
 };
 use isthmus_mail::mime;
 use isthmus_store::{ChangeSet, rows};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use serde_json::{json, value::RawValue};
 
 use super::{
@@ -39,7 +44,7 @@ struct Reply {
     via: Option<Medium>,
     #[serde(default)]
     text: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     attachments: Vec<FileIn>,
     r#as: Option<String>,
 }
@@ -53,7 +58,7 @@ struct Message {
     subject: Option<String>,
     #[serde(default)]
     text: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     attachments: Vec<FileIn>,
     r#as: Option<String>,
 }
@@ -75,6 +80,30 @@ struct FileIn {
     #[serde(rename = "type")]
     media_type: Option<String>,
     data: String,
+}
+
+/// Files as they are read: no more of them than may be, however many there are.
+fn few<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<FileIn>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<FileIn>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX_FILES} attachments")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut files = Vec::new();
+            while let Some(file) = list.next_element()? {
+                if files.len() == MAX_FILES {
+                    return Err(A::Error::invalid_length(MAX_FILES + 1, &self));
+                }
+                files.push(file);
+            }
+            Ok(files)
+        }
+    }
+    from.deserialize_seq(Few)
 }
 
 /// Something that is about to be accepted.
@@ -328,12 +357,6 @@ async fn keep_files(
     files: Vec<FileIn>,
     set: &mut ChangeSet,
 ) -> Result<Vec<OutFileRef>, Problem> {
-    if files.len() > MAX_FILES {
-        return Err(Problem::with(
-            Code::Invalid,
-            format!("There are more than {MAX_FILES} attachments."),
-        ));
-    }
     let mut kept = Vec::with_capacity(files.len());
     for (i, file) in files.into_iter().enumerate() {
         let data = STANDARD.decode(file.data.as_bytes()).map_err(|_| {

@@ -125,7 +125,7 @@ pub(super) async fn send(token: Path<String>, form: VisitorForm) -> Result<HttpR
     let Some((link, tenant)) = alive(&visitor, &token).await? else {
         return Ok(visitor.keep(page(&visitor, None, &token, OpenStage::Gone)));
     };
-    if !portal.codes.allows(&link.token) {
+    if !portal.codes.allows(&link.token, portal.gateway.now()) {
         return Err(Failure::TooMuch);
     }
     let new = NewTransaction {
@@ -155,7 +155,7 @@ pub(super) async fn enter(token: Path<String>, form: VisitorForm) -> Result<Http
     let Some((link, tenant)) = alive(&visitor, &token).await? else {
         return Ok(visitor.keep(page(&visitor, None, &token, OpenStage::Gone)));
     };
-    if !portal.codes.allows(&link.token) {
+    if !portal.codes.allows(&link.token, gateway.now()) {
         return Err(Failure::TooMuch);
     }
     let code: String = fields.get("code").chars().filter(|c| !c.is_whitespace()).take(12).collect();

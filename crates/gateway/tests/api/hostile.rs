@@ -90,6 +90,34 @@ async fn a_key_that_another_process_used_first_gives_its_answer() {
 }
 
 #[actix_web::test]
+async fn abuse_http_27_attachments_are_counted_wherever_they_stand() {
+    let world = World::new().await;
+    let (_, messages) = world.conversation(&["Can you come?"]).await;
+    let files = |n: usize| vec![json!({"name": "a.txt", "data": "aGk="}); n];
+    for (count, status) in [(50, 202), (51, 422), (100_000, 422)] {
+        let params = json!({"to": "carol@customer.test", "text": "x", "attachments": files(count)});
+        let reply = json!({"to_message": messages[0], "text": "x", "attachments": files(count)});
+        let via = |mut body: serde_json::Value| {
+            body["via"] = "email".into();
+            body
+        };
+        for (path, body) in [
+            ("/v1/messages", via(params.clone())),
+            ("/v1/replies", via(reply.clone())),
+            ("/v1/transactions", json!({"service": "message.email", "params": params})),
+            ("/v1/transactions", json!({"service": "reply.im", "params": reply})),
+        ] {
+            let answer = world.post(ALICE, path, body).await;
+            assert_eq!(answer.status, status, "{count} at {path}: {:?}", answer.octets);
+            if status == 422 {
+                let detail = answer.json()["detail"].as_str().expect("a detail").to_owned();
+                assert!(detail.contains("at most 50 attachments"), "{path}: {detail}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
 async fn abuse_http_27_deep_json_is_refused() {
     let world = World::new().await;
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));

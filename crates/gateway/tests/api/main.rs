@@ -5,5 +5,6 @@ mod delivering;
 mod directory;
 mod hostile;
 mod reading;
+mod signing_in;
 mod support;
 mod writing;

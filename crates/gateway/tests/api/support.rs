@@ -66,7 +66,7 @@ impl Reply {
     }
 }
 
-fn tenant(slug: &str, members: &[&str]) -> ApplyTenant {
+pub(crate) fn tenant(slug: &str, members: &[&str]) -> ApplyTenant {
     let member = |name: &&str| ApplyMember {
         email: format!("{name}@{slug}.test"),
         name: format!("{}{}", name[..1].to_uppercase(), &name[1..]),

@@ -1,6 +1,7 @@
 //! Who wrote a mail: SPF, DKIM and DMARC of what comes in, DKIM for what goes out.
 
 mod dkim;
+mod extract;
 mod verdict;
 mod verify;
 
@@ -10,5 +11,6 @@ mod dns_stub;
 mod tests;
 
 pub use dkim::{BadKey, DkimKey};
+pub use extract::Extract;
 pub use verdict::{Outcome, Verdict};
 pub use verify::Verifier;

@@ -28,8 +28,18 @@ fn email(text: &str) -> Email {
 async fn verify(dns: &DnsStub, peer: IpAddr, mail_from: &str, raw: &[u8]) -> Verdict {
     let verifier = Verifier::new(vec![dns.address]).expect("a resolver");
     verifier
-        .verify(peer, "mx.acme.test", Some(&email(mail_from)), &email("bob@acme.test"), raw)
+        .verify(
+            peer,
+            "mx.acme.test",
+            Some(&email(mail_from)),
+            &email("bob@acme.test"),
+            &Extract::of(raw),
+        )
         .await
+}
+
+fn plain() -> Extract {
+    Extract::of(MAIL.as_bytes())
 }
 
 fn signed(key: &DkimKey, domain: &str) -> String {
@@ -97,6 +107,42 @@ async fn abuse_smtp_10_a_server_that_may_not_send_makes_a_mail_bad_unless_it_is_
     assert!(!verdict.reject_or_quarantine && verdict.aligned, "{verdict:?}");
     let verdict = verify(&dns, PEER, "bob@acme.test", MAIL.as_bytes()).await;
     assert!(!verdict.reject_or_quarantine && verdict.aligned, "{verdict:?}");
+}
+
+/// Who forwards mail or runs a list writes an envelope of their own.
+#[tokio::test]
+async fn a_forwarder_that_its_own_domain_disowns_makes_a_mail_unproven_not_bad() {
+    let dns = DnsStub::start().await;
+    dns.txt("lists.test", "v=spf1 ip4:192.0.2.1 -all");
+    let verdict = verify(&dns, STRANGER, "srs-1@lists.test", MAIL.as_bytes()).await;
+    assert_eq!(verdict.spf, Outcome::Fail);
+    assert!(!verdict.reject_or_quarantine && !verdict.aligned, "{verdict:?}");
+    // The author's own policy still decides over it.
+    dns.txt("_dmarc.acme.test", "v=DMARC1; p=quarantine");
+    let verdict = verify(&dns, STRANGER, "srs-1@lists.test", MAIL.as_bytes()).await;
+    assert!(verdict.reject_or_quarantine, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn abuse_smtp_10_an_envelope_within_the_authors_domain_is_the_authors() {
+    let dns = DnsStub::start().await;
+    dns.txt("bounce.acme.test", "v=spf1 ip4:192.0.2.1 -all");
+    let verdict = verify(&dns, STRANGER, "b-1@bounce.acme.test", MAIL.as_bytes()).await;
+    assert!(verdict.spf == Outcome::Fail && verdict.reject_or_quarantine, "{verdict:?}");
+    // The greeting stands for the envelope of a bounce (RFC 7208 section 2.4).
+    dns.txt("mx.acme.test", "v=spf1 ip4:192.0.2.1 -all");
+    let verifier = Verifier::new(vec![dns.address]).expect("a resolver");
+    let from = email("bob@acme.test");
+    let mail = plain();
+    let bounce = |peer| verifier.verify(peer, "mx.acme.test", None, &from, &mail);
+    let forged = bounce(STRANGER).await;
+    assert!(forged.spf == Outcome::Fail && forged.reject_or_quarantine, "{forged:?}");
+    let twin = bounce(PEER).await;
+    assert!(!twin.reject_or_quarantine, "{twin:?}");
+    // A name that only ends alike is somebody else's.
+    dns.txt("notacme.test", "v=spf1 -all");
+    let verdict = verify(&dns, STRANGER, "b@notacme.test", MAIL.as_bytes()).await;
+    assert!(verdict.spf == Outcome::Fail && !verdict.reject_or_quarantine, "{verdict:?}");
 }
 
 #[tokio::test]
@@ -193,7 +239,9 @@ async fn silence_is_a_temperror_within_two_seconds() {
     let raw = signed(&key, "acme.test");
     let start = Instant::now();
     let from = email("bob@acme.test");
-    let verdict = verifier.verify(PEER, "mx.acme.test", Some(&from), &from, raw.as_bytes()).await;
+    let verdict = verifier
+        .verify(PEER, "mx.acme.test", Some(&from), &from, &Extract::of(raw.as_bytes()))
+        .await;
     // The look-ups take two seconds at most; the rest is for a busy machine.
     assert!(start.elapsed() < Duration::from_millis(2_700), "{:?}", start.elapsed());
     assert!(verdict.temperror && !verdict.aligned, "{verdict:?}");
@@ -209,7 +257,7 @@ async fn a_bounce_is_checked_by_its_greeting_but_not_authenticated_by_it() {
     dns.txt("mx.acme.test", "v=spf1 ip4:192.0.2.1 -all");
     let verifier = Verifier::new(vec![dns.address]).expect("a resolver");
     let verdict =
-        verifier.verify(PEER, "mx.acme.test", None, &email("bob@acme.test"), MAIL.as_bytes()).await;
+        verifier.verify(PEER, "mx.acme.test", None, &email("bob@acme.test"), &plain()).await;
     assert_eq!((verdict.spf, verdict.aligned), (Outcome::Pass, false));
 }
 

@@ -8,8 +8,7 @@ use std::{
 
 use isthmus_domain::address::Email;
 use mail_auth::{
-    AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator,
-    SpfOutput, SpfResult,
+    DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult,
     dmarc::{Policy, verify::DmarcParameters},
     hickory_resolver::{
         config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
@@ -19,8 +18,10 @@ use mail_auth::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::verdict::{Outcome, Verdict};
-use crate::mime;
+use super::{
+    extract::Extract,
+    verdict::{Outcome, Verdict},
+};
 
 /// All look-ups of one mail together.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -68,10 +69,10 @@ impl Verifier {
         helo: &str,
         mail_from: Option<&Email>,
         from: &Email,
-        raw: &[u8],
+        mail: &Extract,
     ) -> Verdict {
-        let upstream = mime::upstream_verdict(raw);
-        let Some(message) = AuthenticatedMessage::parse(raw) else {
+        let upstream = mail.upstream_verdict.clone();
+        let Some(message) = mail.message() else {
             return unreadable(upstream);
         };
         let deadline = Instant::now() + DEADLINE;
@@ -186,10 +187,11 @@ impl Found<'_> {
             && self
                 .dmarc
                 .is_some_and(|d| matches!(d.policy(), Policy::Reject | Policy::Quarantine));
-        // The envelope's domain says that this server may not send for it (RFC 7208 section 8.4), and
-        // no signature of the author's domain speaks for the mail all the same, or still might.
+        // The author's domain says that this server may not send for it (RFC 7208 section 8.4), and
+        // no signature of it speaks for the mail all the same, or still might. What any other
+        // domain says of its servers, such as a forwarder's, accuses nobody but that domain.
         let unsigned = !aligned && dkim != Outcome::TempError;
-        let refused = refused || (spf == Outcome::Fail && unsigned);
+        let refused = refused || (spf == Outcome::Fail && unsigned && self.spf_is_of_author());
         let silent = [spf, dkim, dmarc].contains(&Outcome::TempError);
         Verdict {
             spf,
@@ -200,6 +202,12 @@ impl Found<'_> {
             temperror: silent && !aligned,
             detail: self.detail(spf, dkim, dmarc, upstream),
         }
+    }
+
+    /// Whether the domain that SPF was asked about and the one in From are parts of one another.
+    fn spf_is_of_author(&self) -> bool {
+        let asked = self.spf.domain();
+        speaks_for(asked, self.from) || speaks_for(self.from, asked)
     }
 
     /// Whether SPF or DKIM speaks for the From domain.

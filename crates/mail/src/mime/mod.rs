@@ -48,6 +48,7 @@ pub use model::{
 };
 pub use parse::parse;
 pub use refusal::Refusal;
+pub(crate) use structure::MAX_HEADER;
 pub use subject::{base_subject, reply_subject, thread_keys};
 pub use twin::text_to_html;
 

@@ -21,6 +21,9 @@ pub struct Limits {
     pub max_auth_failures: usize,
     /// Commands in a row that bring no mail; more end the session.
     pub max_idle_commands: usize,
+    /// Time for a session to have a mail accepted, from its start or from the last one that was; no
+    /// command is waited for beyond it. A mail that is on its way may come to its end.
+    pub time_without_mail: Duration,
     /// Mails in one session; more end the session, and the peer connects again.
     pub max_messages: usize,
     /// Time for one whole command line, and for the peer to take our replies.
@@ -58,6 +61,7 @@ impl Default for Limits {
             max_errors: 20,
             max_auth_failures: 3,
             max_idle_commands: 100,
+            time_without_mail: Duration::from_secs(10 * 60),
             max_messages: 10_000,
             command_timeout: Duration::from_secs(60),
             tls_timeout: Duration::from_secs(30),

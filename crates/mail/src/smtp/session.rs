@@ -58,7 +58,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let id = session.id;
-    let mut talk = Talk { wire, session, shared, envelope: None, tally: Tally::default() };
+    let (tally, brought) = (Tally::default(), Instant::now());
+    let mut talk = Talk { wire, session, shared, envelope: None, tally, brought };
     let end = match talk.greet().await {
         Ok(()) => loop {
             if let Err(end) = talk.next_command().await {
@@ -87,6 +88,8 @@ pub(super) struct Talk<'a, S> {
     pub(super) shared: &'a Shared,
     pub(super) envelope: Option<Envelope>,
     pub(super) tally: Tally,
+    /// When a mail was last accepted; at first, when the session began.
+    brought: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
@@ -111,6 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
     /// Waits for one line within the time for a command, and for no longer in a server that stops.
     pub(super) async fn line(&mut self) -> Result<Range<usize>, End> {
         let limits = &self.shared.limits;
+        let over = self.brought + limits.time_without_mail;
         let mut deadline = None;
         loop {
             if self.shared.stop.is_cancelled() {
@@ -119,6 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
                     "4.3.2",
                     "The server is stopping, try again soon",
                 )));
+            }
+            if Instant::now() >= over {
+                return Err(End::Say(Reply::new(421, "4.4.2", "Come back when there is mail")));
             }
             match self.wire.take_line(limits.max_line) {
                 Some(Ok(line)) => return Ok(line),
@@ -135,9 +142,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
             // One deadline for the whole line, so that an octet a minute does not extend it.
             let until = *deadline.get_or_insert_with(|| Instant::now() + limits.command_timeout);
             tokio::select! {
-                read = timeout_at(until, self.wire.fill()) => match read {
+                read = timeout_at(until.min(over), self.wire.fill()) => match read {
                     Ok(Ok(1..)) => {}
                     Ok(Ok(0) | Err(_)) => return Err(End::Closed),
+                    Err(_) if over < until => {}
                     Err(_) => {
                         return Err(End::Say(Reply::new(421, "4.4.2", "You were silent for too long")));
                     }
@@ -349,6 +357,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<'_, S> {
             Ok(mail) => self.shared.host.accept(&self.session, mail).await,
             Err(reply) => reply,
         };
+        if reply.is_positive() {
+            self.brought = Instant::now();
+        }
         self.pass_on(reply)
     }
 

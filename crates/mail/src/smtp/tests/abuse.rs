@@ -189,6 +189,56 @@ async fn abuse_smtp_06_an_octet_a_minute_is_cut_off() {
     peer.ask(".\r\n", "250").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn abuse_smtp_06_a_session_that_brings_no_mail_ends_after_its_time() {
+    // Each of them often enough to be no silence, and seldom enough to be no flood.
+    for command in ["NOOP\r\n", "RSET\r\n", "VRFY bob\r\n", "EHLO a.test\r\n"] {
+        let begun = tokio::time::Instant::now();
+        let mut peer = Rig::new().hello().await;
+        let ended = loop {
+            tokio::time::sleep(Duration::from_secs(59)).await;
+            // The server may have hung up meanwhile, with a word.
+            let _ = peer.stream.write_all(command.as_bytes()).await;
+            match peer.reply().await {
+                Some(reply) if reply.starts_with("421") => break reply,
+                reply => assert!(reply.is_some(), "{command:?}: closed without a word"),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(700), "{command:?} goes on");
+        };
+        assert!(ended.starts_with("421 4.4.2 Come back"), "{command:?}: {ended}");
+        peer.expect_closed().await;
+    }
+    // A mail that is refused is none.
+    let mut peer = Rig::new().hello().await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        peer.mail("X-Answer: 451\r\n.\r\n", "451").await;
+    }
+    peer.expect("421 4.4.2").await;
+    // The twin has one now and then, and stays for an hour; the last one may take its time.
+    let rig = Rig::new();
+    let mut peer = rig.hello().await;
+    for _ in 0..8 {
+        for _ in 0..9 {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            peer.ask("NOOP\r\n", "250").await;
+        }
+        peer.mail("x\r\n.\r\n", "250").await;
+    }
+    for _ in 0..11 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        peer.ask("NOOP\r\n", "250").await;
+    }
+    peer.begin_mail().await;
+    for _ in 0..120 {
+        peer.send(&format!("{}\r\n", "x".repeat(2046))).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    peer.ask(".\r\n", "250").await;
+    peer.ask("NOOP\r\n", "250").await;
+    assert_eq!(rig.host.mails().len(), 9);
+}
+
 #[tokio::test]
 async fn abuse_smtp_07_the_null_sender_is_taken_as_such() {
     let rig = Rig::new();
