@@ -15,6 +15,7 @@ mod letters;
 mod memory;
 mod modes;
 mod order;
+mod own_address;
 mod poison;
 mod programs;
 mod question;
