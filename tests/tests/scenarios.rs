@@ -1,5 +1,6 @@
 //! What people do with the whole program: one behaviour a file, against real peers.
 
+mod answered;
 mod attachments;
 mod bounces;
 mod choice;

@@ -105,6 +105,10 @@ async fn server_somebody_else_with_the_reply_address_is_held() {
     assert!(body(&let_through).starts_with("Transfer the money."), "{let_through}");
     assert_eq!(super::world::sender(&let_through), r"mallory\40evil.test@bridge.acme.test");
     carol.expect_silence(A_WHILE).await;
+    // A plain answer to what asked her is for the one she writes with, not for Mallory.
+    let own = Mail::new(asked.address("Reply-To"), "Re: waits for you", "Do you know Mallory?");
+    world.mail(&own.answers(asked.header("Message-ID"))).await;
+    assert_eq!(body(&carol.expect_message(SOON).await), "Do you know Mallory?");
     // The legitimate twin.
     world.mail(&Mail::new(&token, "Re: Broken pump", "The big one.")).await;
     assert_eq!(body(&carol.expect_message(SOON).await), "The big one.");
