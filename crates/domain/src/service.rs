@@ -154,6 +154,15 @@ pub struct Code {
     pub link: String,
 }
 
+/// `contact.delete`: settles what waits for a contact who was deleted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContactDeleted {
+    /// Their email address.
+    pub email: String,
+    /// The IM addresses that were theirs, `network:address`.
+    pub addresses: Vec<String>,
+}
+
 /// `challenge`: asks an IM address whether it belongs to the person it was claimed for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Challenge {

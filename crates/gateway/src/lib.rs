@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod api;
+mod contact_end;
 mod file_hosts;
 pub mod im;
 mod im_files;

@@ -4,7 +4,9 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 
-use isthmus_domain::service::{Challenge, ChatIn, Code, Confirm, Decision, MailIn, Request};
+use isthmus_domain::service::{
+    Challenge, ChatIn, Code, Confirm, ContactDeleted, Decision, MailIn, Request,
+};
 use isthmus_queue::Hint;
 use isthmus_store::{StoreError, rows};
 
@@ -50,6 +52,7 @@ impl Loop {
                 Err(why) => Err(why),
             },
             "challenge" => parse::<Challenge>(&row).map(Ready::Challenge),
+            "contact.delete" => parse::<ContactDeleted>(&row).map(Ready::ContactDeleted),
             "code" => parse::<Code>(&row).map(Ready::Code),
             "decision" => parse::<Decision>(&row).map(|d| Ready::Decision(Box::new(d))),
             "reply.im" | "reply.email" | "message.im" | "message.email" => {

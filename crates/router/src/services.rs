@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use isthmus_store::{Ended, StoreError, rows};
 
-use isthmus_domain::service::{Challenge, ChatIn, Code, Decision, MailIn, Request};
+use isthmus_domain::service::{Challenge, ChatIn, Code, ContactDeleted, Decision, MailIn, Request};
 
 use crate::{
     batch::{Batch, Person},
@@ -37,6 +37,7 @@ pub(crate) enum Ready {
     Decision(Box<Decision>),
     Code(Code),
     Challenge(Challenge),
+    ContactDeleted(ContactDeleted),
     /// Something that was held back, let through by a member.
     Confirmed(Box<(rows::Confirmation, MailIn, Incoming)>),
     /// It cannot be run at all.
@@ -75,6 +76,7 @@ impl Batch<'_> {
                 Ready::Challenge(challenge) => {
                     self.challenge(tenant, transaction, challenge).await?
                 }
+                Ready::ContactDeleted(gone) => self.contact_deleted(tenant, gone).await?,
                 Ready::Decision(decision) => self.decision(tenant, transaction, *decision).await?,
                 Ready::Confirmed(all) if self.is_confirmed(&all.0) => {
                     Outcome::refused("this was decided already")

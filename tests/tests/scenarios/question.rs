@@ -128,6 +128,31 @@ async fn server_what_waited_for_an_address_that_was_taken_back_is_not_sent() {
     carol.expect_silence(A_WHILE).await;
 }
 
+/// Bob deletes the contact for whom a message of Alice's waits: it is not sent, and she is told.
+#[tokio::test]
+async fn server_what_waited_for_a_deleted_contact_is_not_sent_and_told() {
+    let world = World::start().await;
+    let mut carol = world.away("carol").await;
+    let api = world.alice().await;
+    world.mail(&Mail::new(CAROL, "Pump", "Approved, go ahead.")).await;
+    world.sent(ALICE, QUESTION).await;
+    let contact = api.get("/v1/contacts?q=carol").await.expect(200)["items"][0].clone();
+    let id = contact["id"].as_str().expect("an id");
+    let bob = world.isthmus.member("acme", "bob@acme.test").await;
+    assert_eq!(bob.delete(&format!("/v1/contacts/{id}")).await.status, 204);
+    let told = world.sent(ALICE, "Your message to Carol was not delivered").await;
+    assert!(told.text.contains("the contact was deleted"), "{}", told.text);
+    carol.go_online().await;
+    carol.expect_silence(A_WHILE).await;
+    // What was said stays, and nothing new goes there.
+    let talks = api.get("/v1/conversations").await.expect(200);
+    let talk = talks["items"][0]["id"].as_str().expect("a conversation");
+    let said = api.get(&format!("/v1/conversations/{talk}/messages")).await.expect(200);
+    assert_eq!(said["items"][0]["text"], "Approved, go ahead.");
+    let again = json!({"to": "carol@customer.test", "via": "im", "text": "Hello?"});
+    assert_eq!(api.post("/v1/messages", &again).await.status, 422);
+}
+
 /// While a message is merely tried again, a number is a text like any other.
 #[tokio::test]
 async fn server_a_number_is_an_answer_only_to_an_open_question() {

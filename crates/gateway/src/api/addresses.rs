@@ -37,7 +37,7 @@ struct Nothing {}
 
 /// The email address of a contact, of oneself (`me` or the member's id), or, for
 /// administrators, of any member.
-fn email_of(ctx: &Ctx, id: &str) -> Result<String, Problem> {
+pub(super) fn email_of(ctx: &Ctx, id: &str) -> Result<String, Problem> {
     if let Some(me) = ctx.member().filter(|m| id == "me" || id == m.id) {
         return Ok(me.email.clone());
     }

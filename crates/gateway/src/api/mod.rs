@@ -137,7 +137,7 @@ routes! {
     "/v1/attachments/{id}" { get => files::by_id }
     "/v1/contacts" { get => contacts::list, post => contacts::create }
     "/v1/contacts/import" { post => import::import }
-    "/v1/contacts/{id}" { get => contacts::one, patch => contacts::change }
+    "/v1/contacts/{id}" { get => contacts::one, patch => contacts::change, delete => contacts::delete }
     "/v1/contacts/{id}/addresses" { get => addresses::list, post => addresses::add }
     "/v1/contacts/{id}/addresses/{mapping}" { delete => addresses::revoke }
     "/v1/contacts/{id}/addresses/{mapping}/verify" { post => addresses::verify }

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use isthmus_store::{ChangeSet, rows};
 use serde_json::json;
 
-use crate::support::{ACME, ALICE, BOB, World, request};
+use crate::support::{ACME, ALICE, BOB, MALLORY, World, request};
 
 #[actix_web::test]
 async fn a_contact_is_added_changed_and_found() {
@@ -92,6 +92,58 @@ async fn a_member_does_not_touch_the_addresses_of_another_one() {
         404
     );
     assert_eq!(world.post(ALICE, &format!("/v1/contacts/{bob}/addresses"), im).await.status, 201);
+}
+
+#[actix_web::test]
+async fn a_deleted_contact_is_gone_with_its_addresses_and_is_audited() {
+    let world = World::new().await;
+    let carol = world.get(ALICE, "/v1/contacts?q=carol").await.json()["items"][0].clone();
+    let path = format!("/v1/contacts/{}", carol["id"].as_str().expect("an id"));
+    let delete = async |key| world.ask(request(Method::DELETE, &path, key)).await;
+    assert_eq!(delete(MALLORY).await.problem(), (404, "not-found".into()));
+    assert_eq!(delete(BOB).await.status, 204);
+    assert_eq!(delete(ALICE).await.problem(), (404, "not-found".into()));
+    assert_eq!(world.get(ALICE, &path).await.status, 404);
+    let left = world.get(ALICE, "/v1/contacts?q=carol").await.json();
+    assert_eq!(left["items"], json!([]));
+    // The address is nobody's any more, and the router has what waits for it to settle.
+    let im = json!({"im": "xmpp:carol@chat.test"});
+    assert_eq!(world.post(ALICE, "/v1/contacts/me/addresses", im).await.status, 201);
+    let settle = world.get(ACME, "/v1/transactions").await.json()["items"][0].clone();
+    assert_eq!(settle["service"], "contact.delete");
+    assert_eq!(settle["params"]["addresses"], json!(["xmpp:carol@chat.test"]));
+    let audit = world.get(ACME, "/v1/audit").await.json();
+    let lines = audit["items"].as_array().expect("items");
+    let line = lines.iter().find(|l| l["action"] == "contact.delete").expect("a line");
+    assert_eq!(line["actor"], "bob@acme.test");
+    // Another tenant's Carol is somebody else.
+    let other = world.get(MALLORY, "/v1/contacts?q=carol").await.json();
+    assert_eq!(other["items"][0]["addresses"][0]["state"], "verified");
+}
+
+/// Whoever may not revoke the addresses of a colleague may not do it by this way either.
+#[actix_web::test]
+async fn a_contact_who_became_a_member_keeps_what_is_theirs() {
+    let world = World::new().await;
+    let alice = rows::Contact {
+        id: world.fresh("con"),
+        tenant_id: world.acme.clone(),
+        email: "alice@acme.test".into(),
+        name: "Alice".into(),
+        policy: None,
+        always_send: false,
+        introduced_at: None,
+        created_at: 1,
+    };
+    let path = format!("/v1/contacts/{}", alice.id);
+    world.commit(ChangeSet { put_contacts: vec![alice], ..Default::default() }).await;
+    let im = json!({"im": "xmpp:alice@chat.test"});
+    assert_eq!(world.post(ALICE, "/v1/contacts/me/addresses", im).await.status, 201);
+    let delete = async |key| world.ask(request(Method::DELETE, &path, key)).await;
+    assert_eq!(delete(BOB).await.problem().0, 404);
+    assert_eq!(delete(ALICE).await.status, 204);
+    let hers = world.get(ALICE, "/v1/contacts/me/addresses").await.json();
+    assert_eq!(hers["items"].as_array().expect("items").len(), 1);
 }
 
 #[actix_web::test]
