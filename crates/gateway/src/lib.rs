@@ -12,6 +12,7 @@ mod im_tests;
 pub mod pages;
 pub mod sign_in;
 pub mod smtp;
+mod vcard;
 pub mod web;
 pub mod webchat;
 

@@ -92,6 +92,11 @@ pub(super) fn may_claim(ctx: &Ctx, email: &str, im: &ImAddress) -> Result<(), Pr
     Ok(())
 }
 
+/// Whether one person may have as many IM addresses more.
+pub(crate) fn have_room(tenant: &TenantView, email: &str, more: usize) -> bool {
+    tenant.mappings(email).len() + more <= MOST
+}
+
 /// Whether the same IM address is being asked for somebody else.
 pub(crate) fn is_asked(tenant: &TenantView, row: &rows::Mapping, now: Millis) -> bool {
     tenant.all_mappings().any(|m| {

@@ -80,7 +80,7 @@ codes! {
     Expired = "link-expired" GONE, "The link has expired",
         "Ask the sender for the file, or open the conversation.";
     TooLarge = "too-large" PAYLOAD_TOO_LARGE, "The body is too large",
-        "Stay below 30,000,000 octets; attachments count as base64. CSV files: 2,000,000 octets.";
+        "Stay below 30,000,000 octets; attachments count as base64. CSV files: 2,000,000 octets, vCards: 20,000,000.";
     WrongMediaType = "wrong-media-type" UNSUPPORTED_MEDIA_TYPE, "The body has another media type",
         "Send the Content-Type that /openapi.json names.";
     Invalid = "invalid-request" UNPROCESSABLE_ENTITY, "The request is well-formed but cannot be right",

@@ -47,7 +47,7 @@ pub struct ContactForm {
     pub error: Option<String>,
 }
 
-/// What came of a CSV file, line by line.
+/// What came of a CSV file, line by line, or of vCards, card by card.
 #[derive(Clone, Debug)]
 pub struct ImportReport {
     /// File name.

@@ -255,3 +255,49 @@ async fn head_is_answered_like_get_without_a_body() {
     }
     assert_eq!(world.ask(request(Method::HEAD, "/v1/replies", ALICE)).await.status, 405);
 }
+
+#[actix_web::test]
+async fn vcards_are_imported_with_a_report_for_each() {
+    let world = World::new().await;
+    let send = |cards: String, media_type: &'static str| {
+        request(Method::POST, "/v1/contacts/import", ALICE)
+            .insert_header(("Content-Type", media_type))
+            .set_payload(cards)
+    };
+    let card = |lines: &str| format!("BEGIN:VCARD\r\n{lines}\r\nEND:VCARD\r\n");
+    let file = [
+        card("VERSION:4.0\r\nFN:Dave\r\nEMAIL:dave@home.test\r\nEMAIL;PREF=1:Dave@Customer.test\r\nIMPP:xmpp:dave@chat.test\r\nIMPP:xmpp:dave@work.test"),
+        card("VERSION:3.0\r\nFN:Caroline\r\nEMAIL;TYPE=INTERNET:carol@customer.test"),
+        card("VERSION:2.1\r\nN;ENCODING=QUOTED-PRINTABLE:=C3=84\r\nEMAIL:e@customer.test"),
+        card("VERSION:4.0\r\nFN:Frank\r\nEMAIL:frank@customer.test\r\nIMPP:xmpp:carol@chat.test"),
+        card("VERSION:4.0\r\nFN:Gr\u{1b}ace\r\nEMAIL:grace@customer.test"),
+        card("VERSION:4.0\r\nFN:Alice\r\nEMAIL:alice@acme.test"),
+    ]
+    .concat();
+    let report = world.ask(send(file, "text/vcard")).await.json();
+    assert_eq!(report["counts"], json!({"created": 2, "updated": 1, "unchanged": 0, "refused": 4}));
+    let lines = report["lines"].as_array().expect("lines");
+    let seen: Vec<_> = lines.iter().map(|l| (l["line"].as_u64(), l["result"].as_str())).collect();
+    assert_eq!(
+        seen[..3],
+        [(Some(1), Some("created")), (Some(1), Some("created")), (Some(9), Some("updated"))]
+    );
+    let reason = |i: usize| lines[i]["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason(3).contains("vCard 2.1") && reason(5).contains("U+001B"), "{report}");
+    // Nothing goes to any of the addresses until they are confirmed.
+    let dave = world.get(ALICE, "/v1/contacts?q=dave@customer").await.json();
+    let dave = &dave["items"][0];
+    assert_eq!(dave["name"], "Dave");
+    let states: Vec<_> =
+        dave["addresses"].as_array().expect("two").iter().map(|a| &a["state"]).collect();
+    assert_eq!(states, ["claimed", "claimed"]);
+
+    let nothing = world.ask(send("email,name\na@b.test,A\n".to_owned(), "text/vcard")).await;
+    assert_eq!(nothing.problem().0, 422);
+    let many = card("VERSION:4.0\r\nEMAIL:a@b.test").repeat(10_001);
+    assert_eq!(world.ask(send(many, "text/x-vcard")).await.problem().0, 422);
+    let photo = card(&format!("VERSION:4.0\r\nPHOTO:{}", "A".repeat(20_000_000)));
+    assert_eq!(world.ask(send(photo, "text/vcard")).await.problem(), (413, "too-large".into()));
+    let photo = card(&format!("VERSION:4.0\r\nPHOTO:{}\r\nEMAIL:h@b.test", "A".repeat(3_000_000)));
+    assert_eq!(world.ask(send(photo, "text/vcard")).await.json()["counts"]["created"], 1);
+}

@@ -191,12 +191,24 @@ async fn contacts_are_added_changed_and_imported_with_a_report() {
         "--xyz\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n{csrf}\r\n--xyz\r\n\
          Content-Disposition: form-data; name=\"file\"; filename=\"people.csv\"\r\n\r\n{csv}\r\n--xyz--\r\n"
     );
-    let request = actix_web::test::TestRequest::post()
-        .uri("/contacts/import")
-        .insert_header(("Content-Type", "multipart/form-data; boundary=xyz"))
-        .set_payload(body);
-    let report = alice.send(request).await;
+    let import = |body: String| {
+        actix_web::test::TestRequest::post()
+            .uri("/contacts/import")
+            .insert_header(("Content-Type", "multipart/form-data; boundary=xyz"))
+            .set_payload(body)
+    };
+    let cards = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Frank\r\nEMAIL:frank@press.test\r\nIMPP:xmpp:frank@chat.test\r\n\
+                 END:VCARD\r\nBEGIN:VCARD\r\nVERSION:2.1\r\nEND:VCARD\r\n";
+    let as_cards = body.replace(csv, cards).replace("people.csv", "people.vcf");
+    let no_cards = body.replace("people.csv", "people.vcf");
+    let report = alice.send(import(body)).await;
     assert!(report.body.contains("1 added, 1 known already, 2 refused"), "{}", report.body);
+    let report = alice.send(import(as_cards)).await;
+    assert!(report.body.contains("1 added, 0 known already, 1 refused"), "{}", report.body);
+    assert!(report.body.contains("export it as 3.0 or 4.0"), "{}", report.body);
+    assert!(alice.get("/contacts?q=frank").await.body.contains("chat not verified"));
+    assert_eq!(alice.send(import(no_cards)).await.to(), (303, "/contacts"));
+    assert!(alice.get("/contacts").await.body.contains("This is no vCard file"));
     assert!(alice.get("/contacts?q=erin").await.body.contains("erin@press.test"));
 }
 
