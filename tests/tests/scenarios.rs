@@ -6,6 +6,7 @@ mod bounces;
 mod choice;
 mod disk_full;
 mod door;
+mod events;
 mod failpoints;
 mod forged;
 mod forwards;

@@ -146,6 +146,17 @@ pub struct Confirm {
     pub by: String,
 }
 
+/// `mail.allow`: a mail that lies held back in a member's inbox is let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MailLetIn {
+    /// The message that is held.
+    pub message_id: String,
+    /// The member to whom it was addressed.
+    pub member_id: String,
+    /// Who decided, as shown.
+    pub by: String,
+}
+
 /// `code`: the one-time code in front of a conversation's transcript, sent to the participant's
 /// own address.
 #[derive(Clone, Debug, Serialize, Deserialize)]

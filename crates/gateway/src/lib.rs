@@ -4,6 +4,7 @@ pub mod accept;
 pub mod api;
 mod contact_end;
 mod file_hosts;
+mod held;
 pub mod im;
 mod im_files;
 mod im_lanes;

@@ -5,7 +5,9 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use isthmus_store::{Ended, StoreError, rows};
 
-use isthmus_domain::service::{Challenge, ChatIn, Code, ContactDeleted, Decision, MailIn, Request};
+use isthmus_domain::service::{
+    Challenge, ChatIn, Code, ContactDeleted, Decision, MailIn, MailLetIn, Request,
+};
 
 use crate::{
     batch::{Batch, Person},
@@ -40,6 +42,8 @@ pub(crate) enum Ready {
     ContactDeleted(ContactDeleted),
     /// Something that was held back, let through by a member.
     Confirmed(Box<(rows::Confirmation, MailIn, Incoming)>),
+    /// A mail that lay held back in an inbox, let in.
+    LetIn(Box<(rows::Message, MailLetIn, MailIn, Incoming)>),
     /// It cannot be run at all.
     Unreadable(String),
     /// What it needs could not be read now; it is tried again.
@@ -83,6 +87,10 @@ impl Batch<'_> {
                 }
                 Ready::Confirmed(all) => {
                     self.confirmed(tenant, transaction, all.0, all.1, all.2).await?
+                }
+                Ready::LetIn(all) => {
+                    let (message, asked, mail, incoming) = *all;
+                    self.mail_let_in(tenant, transaction, message, asked, mail, incoming).await?
                 }
                 Ready::Unreadable(why) => Outcome::Refused(why),
                 Ready::NotNow(error) => return Err(error),

@@ -6,9 +6,12 @@ use std::time::Duration;
 use isthmus_tests::XmppKind;
 use serde_json::json;
 
-use super::world::{
-    A_WHILE, ALICE_CONTACT, CAROL, CAROL_CONTACT, Mail, SOON, World, body, links, press, settle,
-    setup,
+use super::{
+    poison::sql,
+    world::{
+        A_WHILE, ALICE_CONTACT, CAROL, CAROL_CONTACT, Mail, SOON, World, body, links, press,
+        settle, setup,
+    },
 };
 
 const ALICE: &str = "alice@acme.test";
@@ -171,4 +174,44 @@ async fn server_a_number_is_an_answer_only_to_an_open_question() {
         let im = carol.expect_message(SOON).await;
         assert!(body(&im).starts_with(start), "{im}");
     }
+}
+
+/// A mail that waits for an answer, as early versions left some, has no chat to be tried in.
+#[tokio::test]
+async fn server_keep_trying_an_old_mail_row_is_taken() {
+    let world = World::start().await;
+    let _carol = world.away("carol").await;
+    let api = world.alice().await;
+    let waits = message(&api, "Approved, go ahead.").await;
+    api.expect_delivery(&waits, "awaiting_decision", SOON).await;
+    let ask = json!({"to": "dave@other.test", "via": "email", "subject": "Old", "text": "Hello."});
+    let mail = api.post("/v1/messages", &ask).await.expect(202);
+    let mail = mail["delivery_id"].as_str().expect("a delivery");
+    api.expect_delivery(mail, "delivered", SOON).await;
+    let old = format!(
+        "UPDATE deliveries SET (state, data, due_at) = (SELECT state, data, due_at FROM deliveries \
+         WHERE id = '{waits}'), version = version + 1 WHERE id = '{mail}'"
+    );
+    sql(&world.isthmus, &old).await;
+    let path = format!("/v1/deliveries/{mail}/decision");
+    api.post(&path, &json!({"action": "retry"})).await.expect(202);
+    api.expect_delivery(mail, "retrying", SOON).await;
+}
+
+/// Bob has two chat addresses: he is asked at the one he wrote from.
+#[tokio::test]
+async fn server_a_member_is_asked_where_they_wrote_from() {
+    let world = World::start().await;
+    let both = r#"im = ["xmpp:bob@chat.test", "xmpp:eve@chat.test"]"#;
+    world.isthmus.apply(&super::world::ACME.replace(r#"im = ["xmpp:bob@chat.test"]"#, both)).await;
+    let _carol = world.away("carol").await;
+    let (mut one, mut other) = (world.online("bob").await, world.online("eve").await);
+    one.send(CAROL_CONTACT, "First.", "b-1").await;
+    one.expect("the question", SOON, |e| body(e).contains("Carol is not reachable")).await;
+    other.expect_silence(Duration::from_millis(300)).await;
+    one.send(CAROL_CONTACT, "3", "b-2").await;
+    one.expect("that it is not sent", SOON, |e| body(e).contains("not sent")).await;
+    other.send(CAROL_CONTACT, "Second.", "e-1").await;
+    other.expect("the question", SOON, |e| body(e).contains("Carol is not reachable")).await;
+    one.expect_silence(Duration::from_millis(300)).await;
 }

@@ -193,3 +193,23 @@ async fn server_lines_before_an_email_command_go_first() {
     let place = |words: &str| all.iter().position(|m| m.contains(words));
     assert!(place("A moment.") < place("at one."), "{all:?}");
 }
+
+/// Whoever is known by a chat address alone is named by it, so that the member knows who wrote.
+#[tokio::test]
+async fn server_the_address_a_chat_sender_wrote_from_is_shown() {
+    let world = World::start().await;
+    // Once Carol was asked for her presence, the bridge is connected.
+    let _carol = world.online("carol").await;
+    let mut eve = world.chat.client("eve").await;
+    eve.send(ALICE_CONTACT, "Hello from chat.", "e-1").await;
+    eve.expect_receipt("e-1", SOON).await;
+    let mail =
+        world.sink.expect_mail("alice@acme.test", SOON, |m| m.text().contains("Hello from chat."));
+    let mail = ReadMail::read(&mail.await.raw).await;
+    assert!(mail.text.contains("Written by eve <xmpp:eve@chat.test>"), "{}", mail.text);
+    let api = world.alice().await;
+    let talk = api.expect_item("/v1/conversations", SOON, |_| true).await;
+    let path = format!("/v1/conversations/{}/messages", talk["id"].as_str().expect("an id"));
+    let said = api.get(&path).await.expect(200);
+    assert_eq!(said["items"][0]["from"]["address"], "xmpp:eve@chat.test");
+}

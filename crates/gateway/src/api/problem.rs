@@ -69,6 +69,8 @@ codes! {
         "Nothing is left to decide; read the delivery to see what became of it.";
     NotAsked = "not-asked" CONFLICT, "Nothing was asked about this delivery",
         "Wait until its state is `awaiting_decision`.";
+    NotHeld = "not-held" CONFLICT, "The mail is not held back",
+        "Nothing is left to do; it lies in its conversation like any other.";
     Exists = "already-exists" CONFLICT, "It is there already",
         "Use the one that is there; its id is in this answer where it is known.";
     AddressTaken = "address-taken" CONFLICT, "The IM address is verified for somebody else",

@@ -1,6 +1,7 @@
 //! What a member sees and asks for.
 
 use isthmus_domain::{clock::Millis, delivery::State};
+use isthmus_store::{ChangeSet, rows};
 
 use crate::support::{NOW, World};
 
@@ -263,4 +264,50 @@ async fn assets_are_cached_under_their_version_and_pages_never() {
     );
     assert_eq!(browser.get("/assets/../Cargo.toml").await.status, 404);
     assert_eq!(browser.get("/nothing/here").await.status, 404);
+}
+
+/// A mail that is known to be bad lies held in Alice's inbox: her page lets it in, nobody else's.
+#[actix_web::test]
+async fn a_held_mail_is_let_in_by_the_member_it_is_for() {
+    let world = World::new().await;
+    let (talk, _) = world.conversation(&[]).await;
+    let mut held = world.message(&talk, "carol@customer.test", "Please read.");
+    let mail = serde_json::json!({
+        "mail_from": "carol@customer.test", "rcpts": ["alice@acme.test"], "raw": "hash", "size": 9,
+        "trust": "bad", "verdict": "dmarc=fail", "identity": null,
+    });
+    let new = isthmus_gateway::accept::NewTransaction {
+        tenant: &world.acme,
+        member: None,
+        service: "mail.in",
+        source: "smtp",
+        params: &mail,
+        dedupe: None,
+    };
+    let origin = world.gateway.transaction(new);
+    let parts = [origin.id.as_bytes(), b"alice@acme.test".as_slice()];
+    held.id = isthmus_domain::ids::MessageId::derived(Millis(origin.at), &parts).into();
+    held.transaction_id.clone_from(&origin.id);
+    held.held = Some("the mail is not from where it says".into());
+    let path = format!("/messages/{}/held", held.id);
+    let origin = rows::Transaction { ended_at: Some(1), state: "done".into(), ..origin };
+    world
+        .commit(ChangeSet {
+            new_transactions: vec![origin],
+            once_messages: vec![held.clone()],
+            ..ChangeSet::default()
+        })
+        .await;
+    let page = format!("/conversations/{talk}");
+    let fields = [("action", "allow"), ("back", talk.as_str())];
+    let mut bob = world.signed_in("bob@acme.test").await;
+    assert_eq!(bob.fill("/settings", &path, &fields).await.status, 404);
+    assert!(world.accepted("mail.allow").await.is_empty());
+    let mut alice = world.signed_in("alice@acme.test").await;
+    assert!(alice.get(&page).await.body.contains("waits for you"));
+    assert_eq!(alice.fill(&page, &path, &fields).await.to(), (303, page.as_str()));
+    let asked = world.accepted("mail.allow").await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["message_id"], held.id.as_str());
+    assert_eq!(asked[0]["member_id"], world.member("alice@acme.test"));
 }
