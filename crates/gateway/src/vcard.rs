@@ -49,13 +49,13 @@ pub(crate) fn read(octets: &[u8]) -> Result<Vec<Entry>, BadFile> {
     let mut open: Option<Open> = None;
     for (number, line) in without_mark(octets).split(|b| *b == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.trim_ascii().eq_ignore_ascii_case(b"BEGIN:VCARD") {
+        if line.trim_ascii_end().eq_ignore_ascii_case(b"BEGIN:VCARD") {
             entries.extend(open.take().map(Open::unfinished));
             if entries.len() >= MOST {
                 return Err(BadFile::TooMany);
             }
             open = Some(Open::at(number + 1));
-        } else if line.trim_ascii().eq_ignore_ascii_case(b"END:VCARD") {
+        } else if line.trim_ascii_end().eq_ignore_ascii_case(b"END:VCARD") {
             entries.extend(open.take().map(Open::finished));
         } else if let Some(open) = &mut open {
             open.line(line);

@@ -24,10 +24,11 @@ fn both_versions_are_read_with_folds_groups_and_escapes() {
                     IMPP;PREF=1:xmpp:anna%40chat.test?message\r\nIMPP:skype:anna");
     let ims = ["xmpp:anna@chat.test"];
     assert_eq!(four, card("Müller, Anna\nVIP", &["anna@work.test", "anna@home.test"], &ims));
-    let three =
-        one("version:3.0\nN:Doe\\;X;Bob;;;\nFN:\nitem1.EMAIL;type=INTERNET;type=pref:bob@a.test\n\
+    let three = one(
+        "version:3.0\nN:Doe\\;X;Bob;;;\nFN:\nitem1.EMAIL;type=INTERNET;type=pref:bob@a.test\n\
                      item1.X-ABLabel:Work\nIMPP;X-SERVICE-TYPE=\"a:b;c\":XMPP:bob@chat.test\n\
-                     PHOTO;ENCODING=b;TYPE=JPEG:AAAA\n BBBB");
+                     PHOTO;ENCODING=b;TYPE=JPEG:AAAA\n BBBB\nNOTE:Cards end with\n END:VCARD\n BEGIN:VCARD",
+    );
     assert_eq!(three, card("Bob Doe;X", &["bob@a.test"], &["xmpp:bob@chat.test"]));
 }
 
