@@ -14,11 +14,12 @@ PACKAGES=(
     postfix         # mail server; brings smtp-source and smtp-sink
     swaks           # mail client
     strace          # shows the sync before the 250
-    python3-venv    # holds slixmpp
+    python3-venv    # holds what comes from PyPI
     util-linux      # setpriv: servers die with the test that started them
 )
 PYTHON_PACKAGES=(
     slixmpp==1.17.0  # XMPP client
+    dkimpy==1.1.8    # verifies what we sign
 )
 
 install_python() {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod dkim;
 mod ejabberd;
 mod http;
 mod isthmus;
@@ -16,6 +17,7 @@ mod xmpp_client;
 mod xmpp_server;
 
 pub use api::{Answer, Api, EventStream};
+pub use dkim::signer;
 pub use isthmus::{Finished, Isthmus, IsthmusSetup};
 pub use ports::Port;
 pub use postfix::{Postfix, PostfixSetup};

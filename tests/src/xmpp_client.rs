@@ -212,8 +212,8 @@ impl XmppClient {
     }
 }
 
-/// The Python with slixmpp that `scripts/peers.sh install` makes.
-fn python() -> PathBuf {
+/// The Python with what `scripts/peers.sh install` puts there.
+pub(crate) fn python() -> PathBuf {
     let folder = std::env::var_os("ISTHMUS_PYTHON_DIR").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/isthmus-py"),
         PathBuf::from,

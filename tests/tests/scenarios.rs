@@ -1,10 +1,12 @@
 //! What people do with the whole program: one behaviour a file, against real peers.
 
+mod answered;
 mod attachments;
 mod bounces;
 mod choice;
 mod disk_full;
 mod door;
+mod events;
 mod failpoints;
 mod forged;
 mod forwards;
@@ -15,6 +17,7 @@ mod letters;
 mod memory;
 mod modes;
 mod order;
+mod own_address;
 mod poison;
 mod programs;
 mod question;

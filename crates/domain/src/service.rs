@@ -146,12 +146,32 @@ pub struct Confirm {
     pub by: String,
 }
 
+/// `mail.allow`: a mail that lies held back in a member's inbox is let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MailLetIn {
+    /// The message that is held.
+    pub message_id: String,
+    /// The member to whom it was addressed.
+    pub member_id: String,
+    /// Who decided, as shown.
+    pub by: String,
+}
+
 /// `code`: the one-time code in front of a conversation's transcript, sent to the participant's
 /// own address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Code {
     /// Token of the link.
     pub link: String,
+}
+
+/// `contact.delete`: settles what waits for a contact who was deleted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContactDeleted {
+    /// Their email address.
+    pub email: String,
+    /// The IM addresses that were theirs, `network:address`.
+    pub addresses: Vec<String>,
 }
 
 /// `challenge`: asks an IM address whether it belongs to the person it was claimed for.

@@ -328,6 +328,12 @@ impl Names for DirectoryNames {
             }
         }
     }
+
+    fn alias(&self, bridge_domain: &str, name: &str) -> Option<Email> {
+        let directory = self.0.store.directory();
+        let tenant = directory.by_bridge(bridge_domain)?;
+        Email::parse(tenant.alias(name)?).ok()
+    }
 }
 
 /// How the other one of a conversation is called there; the local part if they have no name.

@@ -2,7 +2,9 @@
 
 pub mod accept;
 pub mod api;
+mod contact_end;
 mod file_hosts;
+mod held;
 pub mod im;
 mod im_files;
 mod im_lanes;
@@ -12,6 +14,7 @@ pub mod pages;
 pub mod sign_in;
 pub mod smtp;
 mod smtp_room;
+mod vcard;
 pub mod web;
 pub mod webchat;
 

@@ -88,6 +88,10 @@ impl Names for OneName {
     ) -> Option<String> {
         (*email == self.0).then(|| self.1.clone())
     }
+
+    fn alias(&self, _bridge_domain: &str, _name: &str) -> Option<Email> {
+        None
+    }
 }
 
 /// Runs all checks, in an order in which they do not disturb one another.

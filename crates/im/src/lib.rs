@@ -235,4 +235,7 @@ pub trait Names: Send + Sync {
         email: &Email,
         asker: Option<&ImAddress>,
     ) -> Option<String>;
+
+    /// Whom the short alias `a-NAME` on that domain stands for.
+    fn alias(&self, bridge_domain: &str, name: &str) -> Option<Email>;
 }

@@ -36,11 +36,15 @@ pub(crate) enum Keys {
         #[arg(long)]
         operator: bool,
     },
-    /// Print the DNS record of a bridge domain's signing key, making the key if there is none.
+    /// Print the DNS record of a domain's signing key, making the key if there is none.
     Dkim {
         /// The tenant's slug.
         #[arg(long)]
         tenant: String,
+        /// One of the tenant's domains: from when it has a key, its members' mails go out under their
+        /// own addresses. Without, the bridge domain.
+        #[arg(long)]
+        domain: Option<String>,
         /// Selector of a new key.
         #[arg(long, default_value = "isthmus")]
         selector: String,
@@ -240,14 +244,15 @@ pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
             store.add_key(secret_hash(&key), tenant, member, now, chance).await?;
             say(&format!("{key}\n"));
         }
-        Keys::Dkim { tenant, selector } => {
+        Keys::Dkim { tenant, domain, selector } => {
             let directory = store.directory();
             let view = tenant_called(&directory, &tenant)?;
+            let domain = signing_domain(view, domain)?;
             let fresh =
                 isthmus_mail::auth::DkimKey::generate_rsa().context("a key cannot be made")?;
             let row = store
                 .keep_dkim_key(rows::DkimKey {
-                    domain: view.tenant.bridge_domain.clone(),
+                    domain,
                     tenant_id: view.tenant.id.clone(),
                     selector,
                     pem: fresh.to_pem(),
@@ -261,6 +266,23 @@ pub(crate) async fn keys(config: &Config, what: Keys) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The domain that a key is to sign for: the bridge domain, or one that the tenant declares.
+fn signing_domain(view: &TenantView, asked: Option<String>) -> Result<String> {
+    let Some(asked) = asked.map(|d| d.to_lowercase()) else {
+        return Ok(view.tenant.bridge_domain.clone());
+    };
+    if !view.has_domain(&asked) {
+        let mut known = vec![view.tenant.bridge_domain.as_str()];
+        known.extend(view.domains.iter().map(String::as_str));
+        bail!(
+            "{asked} is no domain of {}; it has {} (isthmus apply adds others)",
+            view.tenant.slug,
+            known.join(", ")
+        );
+    }
+    Ok(asked)
 }
 
 /// `isthmus tenant`

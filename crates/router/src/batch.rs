@@ -75,8 +75,8 @@ pub(crate) struct Batch<'r> {
     fresh: std::collections::HashSet<String>,
     /// Transactions and the members who were told that theirs is forged.
     pub(crate) told_forged: std::collections::HashSet<(String, String)>,
-    /// By tenant.
-    dkim: HashMap<String, Option<rows::DkimKey>>,
+    /// By tenant and domain.
+    dkim: HashMap<(String, String), Option<rows::DkimKey>>,
 }
 
 /// A message that is known by its Message-ID.
@@ -107,16 +107,22 @@ impl<'r> Batch<'r> {
         }
     }
 
-    /// The key that signs a tenant's mails, looked up once.
+    /// The key that signs a tenant's mails from one of its domains, looked up once.
     pub(crate) async fn dkim_key(
         &mut self,
-        tenant: &rows::Tenant,
+        tenant: &TenantView,
+        domain: &str,
     ) -> Result<Option<rows::DkimKey>, StoreError> {
-        if let Some(known) = self.dkim.get(&tenant.id) {
+        // A key outlives the day on which its domain went to somebody else.
+        if !tenant.has_domain(domain) {
+            return Ok(None);
+        }
+        let name = (tenant.tenant.id.clone(), domain.to_owned());
+        if let Some(known) = self.dkim.get(&name) {
             return Ok(known.clone());
         }
-        let key = self.router.store.of(&tenant.id).dkim_key(&tenant.bridge_domain).await?;
-        self.dkim.insert(tenant.id.clone(), key.clone());
+        let key = self.router.store.of(&tenant.tenant.id).dkim_key(domain).await?;
+        self.dkim.insert(name, key.clone());
         Ok(key)
     }
 

@@ -85,7 +85,13 @@ impl Batch<'_> {
         let text = forwarded.comment.clone();
         let files = self.files_on_top(&talk, incoming, forwarded, &to).await?;
         let head = self.head(tenant, mail, incoming, &author.key, &talk.row.id).await?;
-        let head = head.with_recipient(&to).without_quotes();
+        let mut head = head.with_recipient(&to).without_quotes();
+        // What is answered is the mail below the answer, whatever the forward itself names.
+        if let Some(id) = &forwarded.message_id
+            && let Some(original) = self.message_in(tenant, id, &talk.row.id).await?
+        {
+            head.in_reply_to = Some(original);
+        }
         self.member_writes(
             tenant,
             transaction,

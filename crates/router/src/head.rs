@@ -2,9 +2,10 @@
 
 use isthmus_domain::{
     address::{BridgeLocal, Email, read_bridge_local},
+    ids::MessageId,
     service::MailIn,
 };
-use isthmus_mail::mime::Mailbox;
+use isthmus_mail::mime::{Mailbox, Parsed};
 use isthmus_store::{StoreError, TenantView, rows};
 
 use crate::{
@@ -86,12 +87,55 @@ impl Batch<'_> {
         Ok(Head {
             to: self.list(tenant, &parsed.to, author, talk).await?,
             cc: self.list(tenant, &parsed.cc, author, talk).await?,
-            in_reply_to: parsed.in_reply_to.first().cloned(),
+            in_reply_to: self.answered_by(tenant, parsed, talk).await?,
             refs: serde_json::to_string(&parsed.references).unwrap_or_default(),
             quoted: Some(quoted).filter(|q| !q.is_empty()),
             html: incoming.html.clone(),
             verdict: Some(mail.verdict.clone()),
         })
+    }
+
+    /// The Message-ID that a mail says it answers, as the message has it in the conversation. One
+    /// that nobody here knows stays as it is written.
+    async fn answered_by(
+        &mut self,
+        tenant: &TenantView,
+        parsed: &Parsed,
+        talk: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let written = &parsed.in_reply_to;
+        // Some programs only keep the thread, whose last mail is the one that is answered.
+        let last = parsed.references.last().filter(|_| written.is_empty());
+        for id in written.iter().chain(last) {
+            if let Some(found) = self.message_in(tenant, id, talk).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(written.first().cloned())
+    }
+
+    /// The Message-ID of a message of this conversation that somebody may know under another one:
+    /// as a mail of ours, it bears an id of ours.
+    pub(crate) async fn message_in(
+        &mut self,
+        tenant: &TenantView,
+        id: &str,
+        talk: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let (tenant_id, bridge) = (&tenant.tenant.id, &tenant.tenant.bridge_domain);
+        if self.called(tenant_id, id).await?.iter().any(|known| known.conversation == talk) {
+            return Ok(Some(id.to_owned()));
+        }
+        let ours = id.strip_suffix(bridge.as_str()).and_then(|id| id.strip_suffix('@'));
+        let Some(own) = ours.filter(|own| own.parse::<MessageId>().is_ok()) else {
+            return Ok(None);
+        };
+        let planned = self.plan.set.once_messages.iter().find(|m| m.id == own).cloned();
+        let found = match planned {
+            Some(message) => Some(message),
+            None => self.router.store.of(tenant_id).message(own).await?,
+        };
+        Ok(found.filter(|m| m.conversation_id == talk).map(|m| m.message_id))
     }
 
     /// An address field as a message row keeps it.

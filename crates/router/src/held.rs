@@ -4,7 +4,7 @@
 use isthmus_domain::{
     address::{BridgeLocal, read_bridge_local},
     delivery::Medium,
-    service::MailIn,
+    service::{MailIn, MailLetIn},
     signed::Opens,
 };
 use isthmus_store::{StoreError, TenantView, rows};
@@ -130,18 +130,9 @@ impl Batch<'_> {
         if author.key != owner.person && author.key != to.key && to.member.is_some() {
             talk = self.talk_for(tenant, transaction, incoming, &author, &to).await?;
         }
-        let message = rows::Message {
-            held: None,
-            conversation_id: talk.row.id.clone(),
-            to_list: with_recipient(&message.to_list, &message.cc_list, &to),
-            ..message
-        };
-        self.plan.set.put_messages.push(message.clone());
-        talk.row.last_at = self.now.0;
-        if let Some(p) = talk.people.iter_mut().find(|p| p.person == author.key) {
-            p.last_medium.clone_from(&message.medium);
-            p.last_at = self.now.0;
-        }
+        let to_list = with_recipient(&message.to_list, &message.cc_list, &to);
+        let message = rows::Message { to_list, ..message };
+        let message = self.released(&mut talk, message);
         let files = self.files_of(&tenant.tenant.id, std::slice::from_ref(&message)).await?;
         let address = self.im_address(tenant, &to);
         let out = Outgoing {
@@ -164,6 +155,48 @@ impl Batch<'_> {
         };
         self.go_out(&mut talk, &out, &message, &files, address).await?;
         self.put_talk(talk);
+        Ok(Outcome::Done)
+    }
+
+    /// What was held becomes a message like any other, in this conversation.
+    fn released(&mut self, talk: &mut Talk, message: rows::Message) -> rows::Message {
+        let message = rows::Message { held: None, conversation_id: talk.row.id.clone(), ..message };
+        self.plan.set.put_messages.push(message.clone());
+        talk.row.last_at = self.now.0;
+        if let Some(p) = talk.people.iter_mut().find(|p| p.person == message.from_person) {
+            p.last_medium.clone_from(&message.medium);
+            p.last_at = self.now.0;
+        }
+        message
+    }
+
+    /// The `mail.allow` service: a mail that lay held back in the inbox of the member it was
+    /// addressed to goes on as if it had come now.
+    pub(crate) async fn mail_let_in(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        message: rows::Message,
+        asked: MailLetIn,
+        mail: MailIn,
+        incoming: Incoming,
+    ) -> Result<Outcome, StoreError> {
+        let Some(member) = tenant.member_by_id(&asked.member_id) else {
+            return Ok(Outcome::refused(
+                "the member to whom it was addressed is not there any more",
+            ));
+        };
+        let decided = self.plan.set.put_messages.iter().any(|m| m.id == message.id);
+        if message.held.is_none() || decided {
+            return Ok(Outcome::refused("this was decided already"));
+        }
+        let Some(mut talk) = self.talk(&tenant.tenant.id, &message.conversation_id).await? else {
+            return Ok(Outcome::refused("this conversation does not exist any more"));
+        };
+        let message = self.released(&mut talk, message);
+        self.put_talk(talk.clone());
+        self.arrived(tenant, transaction, (&mail, &incoming.parsed), &mut talk, &message, member)
+            .await?;
         Ok(Outcome::Done)
     }
 }

@@ -224,7 +224,7 @@ impl Batch<'_> {
         person: &str,
     ) -> Option<&'a rows::Contact> {
         let contact = tenant.contact(person)?;
-        let planned = self.plan.set.put_contacts.iter().rev().find(|c| c.id == contact.id);
+        let planned = self.plan.set.introduced_contacts.iter().rev().find(|c| c.id == contact.id);
         Some(planned.unwrap_or(contact))
     }
 
@@ -273,7 +273,8 @@ impl Batch<'_> {
             .tenant(&row.tenant_id)
             .and_then(|t| self.newest_contact(t, &row.person).cloned());
         if let Some(contact) = contact.filter(|c| c.introduced_at != at) {
-            self.plan.set.put_contacts.push(rows::Contact { introduced_at: at, ..contact });
+            let contact = rows::Contact { introduced_at: at, ..contact };
+            self.plan.set.introduced_contacts.push(contact);
         }
     }
 

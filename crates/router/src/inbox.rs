@@ -66,26 +66,34 @@ impl Batch<'_> {
             }
             return Ok(Outcome::Done);
         }
-        let address = tenant.im_of(&member.email).map(|m| m.im.clone());
-        if let Some(address) = address
-            && !is_automatic(mail, parsed)
-            && self.reach(&tenant.tenant.bridge_domain, &address) == Reach::Available
-        {
-            let mark = if proven { None } else { Some(&author) };
-            let text = self.chat_text(&talk, &message, &to, mark);
-            self.show_in_chat(
-                tenant,
-                transaction,
-                &mut talk,
-                &message,
-                &author,
-                &to,
-                &address,
-                text,
-            )
-            .await?;
-        }
+        self.arrived(tenant, transaction, (mail, parsed), &mut talk, &message, &member).await?;
         Ok(Outcome::Done)
+    }
+
+    /// A mail that lies in a member's inbox is shown in their chat, too, if they are there.
+    pub(crate) async fn arrived(
+        &mut self,
+        tenant: &TenantView,
+        transaction: &rows::Transaction,
+        (mail, parsed): (&MailIn, &Parsed),
+        talk: &mut Talk,
+        message: &rows::Message,
+        member: &rows::Member,
+    ) -> Result<(), StoreError> {
+        let Some(address) = tenant.im_of(&member.email).map(|m| m.im.clone()) else {
+            return Ok(());
+        };
+        if is_automatic(mail, parsed)
+            || self.reach(&tenant.tenant.bridge_domain, &address) != Reach::Available
+        {
+            return Ok(());
+        }
+        let author = Person::by_email(tenant, &message.from_person, Some(&message.from_name));
+        let to = Person::by_email(tenant, &member.email, None);
+        let proven = mail.trust.is_good() && parsed.upstream_verdict.is_none();
+        let mark = if proven { None } else { Some(&author) };
+        let text = self.chat_text(talk, message, &to, mark);
+        self.show_in_chat(tenant, transaction, talk, message, &author, &to, &address, text).await
     }
 
     /// A copy of what the member sent: it belongs into the conversations with those they wrote
@@ -168,7 +176,11 @@ impl Batch<'_> {
         address: &str,
         text: String,
     ) -> Result<(), StoreError> {
-        let files = self.files_in_plan(&message.id);
+        let files = if self.plan.set.once_messages.iter().any(|m| m.id == message.id) {
+            self.files_in_plan(&message.id)
+        } else {
+            self.files_of(&tenant.tenant.id, std::slice::from_ref(message)).await?
+        };
         let wire = Wire {
             text,
             from: author.email(),

@@ -7,6 +7,7 @@ mod challenges;
 mod chat_in;
 mod codes;
 mod compose;
+mod contact_end;
 mod decisions;
 mod forged;
 mod forwarding;

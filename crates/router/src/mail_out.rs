@@ -11,7 +11,7 @@ use crate::{
     batch::{Batch, Talk},
     compose as words,
     history::{History, LINK_MS, addresses, was_part_of},
-    requests::Mail,
+    requests::{Mail, Written},
 };
 
 /// Octets of files that go along in one mail; more of them go as links.
@@ -33,7 +33,7 @@ struct Packed {
 }
 
 impl Batch<'_> {
-    /// Composes the mail itself; returns its subject and octets.
+    /// Composes the mail itself.
     pub(crate) async fn write_mail(
         &mut self,
         talk: &Talk,
@@ -42,7 +42,7 @@ impl Batch<'_> {
         messages: &[rows::Message],
         files: &[rows::Attachment],
         message_id: &str,
-    ) -> Result<(String, Vec<u8>), StoreError> {
+    ) -> Result<Written, StoreError> {
         let tenant = &mail.tenant.tenant;
         let before = messages.first().map_or(i64::MAX, |m| m.seq);
         let history = self.look_back(talk, &mail.to.key, before).await?;
@@ -66,11 +66,10 @@ impl Batch<'_> {
         let token = talk.participant(&mail.to.key).map(|p| p.token.clone()).unwrap_or_default();
         let reply_address = Email::parse(&format!("r-{token}@{}", tenant.bridge_domain))
             .map_err(|e| StoreError::Rule(e.to_string()))?;
+        let from = self.from(mail, &reply_address).await?;
+        let domain = from.email.domain().to_owned();
         let raw = mime::compose(&mime::Outgoing {
-            from: Mailbox::named(
-                &format!("{} (via {})", mail.author.name, tenant.name),
-                reply_address.clone(),
-            ),
+            from,
             sender: None,
             reply_to: Some(reply_address),
             to: vec![Mailbox::named(&mail.to.name, to.clone())],
@@ -87,7 +86,24 @@ impl Batch<'_> {
             loop_mark: self.router.config.installation.clone(),
         })
         .map_err(|e| StoreError::Rule(format!("the mail could not be written: {e}")))?;
-        Ok((subject, raw))
+        Ok(Written { domain, message_id: message_id.to_owned(), subject, raw })
+    }
+
+    /// From whom a mail comes: a member whose domain's key is ours writes under their own address,
+    /// anybody else under the reply address, since only that passes DMARC.
+    async fn from(
+        &mut self,
+        mail: &Mail<'_>,
+        reply_address: &Email,
+    ) -> Result<Mailbox, StoreError> {
+        let author = mail.author;
+        if let Some(own) = author.member.as_ref().and_then(|m| Email::parse(&m.email).ok())
+            && self.dkim_key(mail.tenant, own.domain()).await?.is_some()
+        {
+            return Ok(Mailbox::named(&author.name, own));
+        }
+        let name = format!("{} (via {})", author.name, mail.tenant.tenant.name);
+        Ok(Mailbox::named(&name, reply_address.clone()))
     }
 
     /// The exchange so far: quoted below the text, whole in a transcript, its files that the

@@ -239,7 +239,7 @@ impl Batch<'_> {
                 let link = self.confirmation(tenant, transaction, &member, "reply");
                 let (subject, body) =
                     answers::held(&author.name, &from, &incoming.parsed.subject, &link);
-                self.notice_mail(tenant, &member, &subject, &body, None).await?;
+                self.notice_in(tenant, &member, &talk.row.id, &subject, &body, None).await?;
             }
             return Ok(Outcome::Done);
         }
@@ -328,14 +328,8 @@ impl Batch<'_> {
             Err(why) => {
                 let body = format!("Your answer came too late: {why}.\n");
                 let subject = "That was decided already";
-                self.notice_mail(
-                    tenant,
-                    &member,
-                    subject,
-                    &body,
-                    incoming.parsed.message_id.as_deref(),
-                )
-                .await?;
+                let (talk, late) = (&row.conversation_id, incoming.parsed.message_id.as_deref());
+                self.notice_in(tenant, &member, talk, subject, &body, late).await?;
                 Ok(Outcome::Refused(why.to_string()))
             }
         }

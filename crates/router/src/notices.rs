@@ -15,6 +15,7 @@ use crate::{
     batch::Batch,
     compose as words,
     plan::{Act, Rules},
+    requests::Written,
     steps::standing,
 };
 
@@ -82,7 +83,7 @@ impl Batch<'_> {
                     addresses: choices.map(|c| format!("mailto:d-{token}+{}@{bridge}", c.as_str())),
                     settings: format!("{}/settings", self.router.config.public_url),
                 });
-                self.notice_in(tenant, member, &row.conversation_id, &subject, &body).await?;
+                self.notice_in(tenant, member, &row.conversation_id, &subject, &body, None).await?;
             }
             // The portal shows a card, the API an event and the delivery itself.
             _ => {}
@@ -185,7 +186,7 @@ impl Batch<'_> {
                 }
                 Ok(())
             }
-            "smtp" => self.notice_in(tenant, member, &row.conversation_id, line, body).await,
+            "smtp" => self.notice_in(tenant, member, &row.conversation_id, line, body, None).await,
             _ => Ok(()),
         }
     }
@@ -279,9 +280,10 @@ impl Batch<'_> {
         conversation: &str,
         subject: &str,
         body: &str,
+        in_reply_to: Option<&str>,
     ) -> Result<(), StoreError> {
         let Ok(to) = Email::parse(&member.email) else { return Ok(()) };
-        let mut mail = self.notice(tenant, &to, &member.name, subject, body, None)?;
+        let mut mail = self.notice(tenant, &to, &member.name, subject, body, in_reply_to)?;
         let talk = self.talk(&tenant.tenant.id, conversation).await?;
         mail.reply_to = talk
             .and_then(|t| t.participant(&member.email).map(|p| p.token.clone()))
@@ -310,7 +312,7 @@ impl Batch<'_> {
         mail: mime::Outgoing,
     ) -> Result<(), StoreError> {
         let raw = mime::compose(&mail).map_err(unwritten)?;
-        self.queue_mail(tenant, "notice", None, to, &mail.message_id, mail.subject, raw).await
+        self.queue_mail(tenant, "notice", None, to, written(mail, raw)).await
     }
 
     /// A mail from the bridge itself.
@@ -358,6 +360,12 @@ pub(crate) fn subject_of_answer(parsed: &mime::Parsed, bridge: &str) -> Option<S
     let notice = parsed.in_reply_to.iter().any(of_the_bridge)
         || parsed.references.last().is_some_and(of_the_bridge);
     (!notice).then(|| parsed.subject.clone())
+}
+
+/// A notice with its octets.
+pub(crate) fn written(mail: mime::Outgoing, raw: Vec<u8>) -> Written {
+    let domain = mail.from.email.domain().to_owned();
+    Written { domain, message_id: mail.message_id, subject: mail.subject, raw }
 }
 
 /// A mail of ours that breaks the rules of mails.

@@ -4,7 +4,9 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 
-use isthmus_domain::service::{Challenge, ChatIn, Code, Confirm, Decision, MailIn, Request};
+use isthmus_domain::service::{
+    Challenge, ChatIn, Code, Confirm, ContactDeleted, Decision, MailIn, MailLetIn, Request,
+};
 use isthmus_queue::Hint;
 use isthmus_store::{StoreError, rows};
 
@@ -49,7 +51,12 @@ impl Loop {
                 Ok(confirm) => return self.prepare_confirmed(row, confirm).await,
                 Err(why) => Err(why),
             },
+            "mail.allow" => match parse::<MailLetIn>(&row) {
+                Ok(asked) => return Some(self.prepare_let_in(row, asked).await),
+                Err(why) => Err(why),
+            },
             "challenge" => parse::<Challenge>(&row).map(Ready::Challenge),
+            "contact.delete" => parse::<ContactDeleted>(&row).map(Ready::ContactDeleted),
             "code" => parse::<Code>(&row).map(Ready::Code),
             "decision" => parse::<Decision>(&row).map(|d| Ready::Decision(Box::new(d))),
             "reply.im" | "reply.email" | "message.im" | "message.email" => {
@@ -117,6 +124,34 @@ impl Loop {
             Ready::Mail(mail) => Some((row, Ready::Confirmed(Box::new((held, mail.0, mail.1))))),
             other => Some((row, other)),
         }
+    }
+
+    /// A mail that lies in an inbox is read again when it is let in.
+    async fn prepare_let_in(&self, row: rows::Transaction, asked: MailLetIn) -> Prepared {
+        let ready = match self.held_mail(&row.tenant_id, &asked.message_id).await {
+            Err(error) => Ready::NotNow(error),
+            Ok(None) => Ready::Unreadable("the mail is not there any more".into()),
+            Ok(Some((message, mail))) => {
+                match read_mail(&self.router.store, &row, mail, None).await {
+                    Ready::Mail(mail) => Ready::LetIn(Box::new((message, asked, mail.0, mail.1))),
+                    other => other,
+                }
+            }
+        };
+        (row, ready)
+    }
+
+    /// A message, and the mail that it came as.
+    async fn held_mail(
+        &self,
+        tenant: &str,
+        message: &str,
+    ) -> Result<Option<(rows::Message, MailIn)>, StoreError> {
+        let scope = self.router.store.of(tenant);
+        let Some(message) = scope.message(message).await? else { return Ok(None) };
+        let origin = scope.transaction(&message.transaction_id).await?;
+        let mail = origin.and_then(|t| serde_json::from_str::<MailIn>(&t.params).ok());
+        Ok(mail.map(|mail| (message, mail)))
     }
 }
 

@@ -397,17 +397,9 @@ impl Batch<'_> {
         write_state(&mut delivery, &state, self.now);
         self.plan.set.put_deliveries.push(delivery.clone());
         self.published(&delivery);
-        let raw = self.write_mail(talk, &mail, &to, messages, files, &message_id).await?;
-        self.queue_mail(
-            mail.tenant,
-            "message",
-            Some(delivery.id.clone()),
-            &to,
-            &message_id,
-            raw.0,
-            raw.1,
-        )
-        .await?;
+        let written = self.write_mail(talk, &mail, &to, messages, files, &message_id).await?;
+        let delivery_id = Some(delivery.id.clone());
+        self.queue_mail(mail.tenant, "message", delivery_id, &to, written).await?;
         Ok(delivery)
     }
 
@@ -448,7 +440,8 @@ impl Batch<'_> {
         delivery
     }
 
-    /// Why nothing may be mailed to an address now: it bounced, or the day's quota is used up.
+    /// Why nothing may be mailed to an address now: it bounced, or the quota is used up, which
+    /// counts the 24 hours before now.
     async fn why_not(
         &self,
         tenant: &TenantView,
@@ -460,7 +453,8 @@ impl Batch<'_> {
         }
         let sent = scope.outbound_since(self.now.plus_ms(-86_400_000).0).await?;
         if sent >= u64::try_from(tenant.tenant.outbound_per_day).unwrap_or(0) {
-            return Ok(Some("today's quota of outbound mail is used up".into()));
+            let quota = "the quota of outbound mail for 24 hours is used up";
+            return Ok(Some(quota.into()));
         }
         Ok(None)
     }
@@ -480,19 +474,16 @@ impl Batch<'_> {
     }
 
     /// Signs a mail and puts it into the outbound queue.
-    #[expect(clippy::too_many_arguments, reason = "a row with as many columns")]
     pub(crate) async fn queue_mail(
         &mut self,
         tenant: &TenantView,
         kind: &str,
         delivery_id: Option<String>,
         to: &Email,
-        message_id: &str,
-        subject: String,
-        raw: Vec<u8>,
+        written: Written,
     ) -> Result<(), StoreError> {
+        let raw = self.signed(tenant, &written.domain, written.raw).await?;
         let tenant = &tenant.tenant;
-        let raw = self.signed(tenant, raw).await?;
         let parts = vec![raw.into()];
         let blob = self.router.store.keep_original(&tenant.id, parts, self.now).await?;
         let id: String = OutboundId::new(self.now, &self.router.chance).into();
@@ -513,8 +504,8 @@ impl Batch<'_> {
             kind: kind.to_owned(),
             mail_from,
             rcpt: to.as_str().to_owned(),
-            subject,
-            message_id: message_id.to_owned(),
+            subject: written.subject,
+            message_id: written.message_id,
             raw_hash,
             // A tenant's own server takes its mail itself; the relay may not know its addresses.
             route: self.directory.by_domain(to.domain()).and_then(|t| t.tenant.forward_to.clone()),
@@ -528,8 +519,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn signed(&mut self, tenant: &rows::Tenant, raw: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let Some(row) = self.dkim_key(tenant).await? else { return Ok(raw) };
+    /// Signs a mail for the domain of its From, so that DMARC finds the two aligned.
+    async fn signed(
+        &mut self,
+        tenant: &TenantView,
+        domain: &str,
+        raw: Vec<u8>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let Some(row) = self.dkim_key(tenant, domain).await? else { return Ok(raw) };
         let signed = isthmus_mail::auth::DkimKey::from_pem(&row.pem)
             .and_then(|key| key.sign(&row.domain, &row.selector, &raw));
         match signed {
@@ -552,6 +549,15 @@ struct Found {
     to: Person,
     /// The Message-ID of the message that it answers, if it names one.
     answered: Option<String>,
+}
+
+/// A mail that is written, and is to be signed and queued.
+pub(crate) struct Written {
+    /// Of its From.
+    pub(crate) domain: String,
+    pub(crate) message_id: String,
+    pub(crate) subject: String,
+    pub(crate) raw: Vec<u8>,
 }
 
 /// A mail that carries messages of a conversation.

@@ -395,3 +395,7 @@ async fn message(tools: &Tools, row: &rows::Delivery) -> Result<OutMessage, Stri
         files,
     })
 }
+
+#[cfg(test)]
+#[path = "senders_tests.rs"]
+mod tests;

@@ -5,7 +5,9 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use isthmus_store::{Ended, StoreError, rows};
 
-use isthmus_domain::service::{Challenge, ChatIn, Code, Decision, MailIn, Request};
+use isthmus_domain::service::{
+    Challenge, ChatIn, Code, ContactDeleted, Decision, MailIn, MailLetIn, Request,
+};
 
 use crate::{
     batch::{Batch, Person},
@@ -37,8 +39,11 @@ pub(crate) enum Ready {
     Decision(Box<Decision>),
     Code(Code),
     Challenge(Challenge),
+    ContactDeleted(ContactDeleted),
     /// Something that was held back, let through by a member.
     Confirmed(Box<(rows::Confirmation, MailIn, Incoming)>),
+    /// A mail that lay held back in an inbox, let in.
+    LetIn(Box<(rows::Message, MailLetIn, MailIn, Incoming)>),
     /// It cannot be run at all.
     Unreadable(String),
     /// What it needs could not be read now; it is tried again.
@@ -75,12 +80,17 @@ impl Batch<'_> {
                 Ready::Challenge(challenge) => {
                     self.challenge(tenant, transaction, challenge).await?
                 }
+                Ready::ContactDeleted(gone) => self.contact_deleted(tenant, gone).await?,
                 Ready::Decision(decision) => self.decision(tenant, transaction, *decision).await?,
                 Ready::Confirmed(all) if self.is_confirmed(&all.0) => {
                     Outcome::refused("this was decided already")
                 }
                 Ready::Confirmed(all) => {
                     self.confirmed(tenant, transaction, all.0, all.1, all.2).await?
+                }
+                Ready::LetIn(all) => {
+                    let (message, asked, mail, incoming) = *all;
+                    self.mail_let_in(tenant, transaction, message, asked, mail, incoming).await?
                 }
                 Ready::Unreadable(why) => Outcome::Refused(why),
                 Ready::NotNow(error) => return Err(error),

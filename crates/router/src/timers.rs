@@ -8,7 +8,13 @@ use isthmus_mail::mime;
 use isthmus_queue::Signal;
 use isthmus_store::{StoreError, rows};
 
-use crate::{batch::Batch, live::Live, notices::unwritten, outbound, steps::StepError};
+use crate::{
+    batch::Batch,
+    live::Live,
+    notices::{unwritten, written},
+    outbound,
+    steps::StepError,
+};
 
 impl Batch<'_> {
     /// A step that nobody asked for: what is not possible any more is simply late.
@@ -127,7 +133,7 @@ impl Batch<'_> {
             mime::DeliveryFailure { reporting_mta: bridge.clone(), recipient, reply, returned };
         let mail = self.notice(tenant, &sender, "", &subject, &body, None)?;
         let raw = mime::compose_failure(&mail, &failure).map_err(unwritten)?;
-        self.queue_mail(tenant, "notice", None, &sender, &mail.message_id, subject, raw).await
+        self.queue_mail(tenant, "notice", None, &sender, written(mail, raw)).await
     }
 
     /// What relays said about mails.

@@ -41,6 +41,10 @@ pub struct ChangeSet {
     pub new_audit: Vec<rows::Audit>,
     pub once_contacts: Vec<rows::Contact>,
     pub put_contacts: Vec<rows::Contact>,
+    /// Of these only `introduced_at` is written, and only where the contact is still there.
+    pub introduced_contacts: Vec<rows::Contact>,
+    /// Ids of contacts to be deleted.
+    pub gone_contacts: Vec<String>,
     pub put_mappings: Vec<rows::Mapping>,
     pub once_aliases: Vec<rows::Alias>,
     /// Transactions that came to their end.
@@ -85,6 +89,8 @@ macro_rules! all_fields {
             new_audit,
             once_contacts,
             put_contacts,
+            introduced_contacts,
+            gone_contacts,
             put_mappings,
             once_aliases,
             ended,
@@ -155,6 +161,8 @@ impl ChangeSet {
     pub(crate) fn touches_directory(&self) -> bool {
         !(self.once_contacts.is_empty()
             && self.put_contacts.is_empty()
+            && self.introduced_contacts.is_empty()
+            && self.gone_contacts.is_empty()
             && self.put_mappings.is_empty()
             && self.once_aliases.is_empty())
     }
@@ -184,6 +192,12 @@ impl ChangeSet {
         insert(tx, all(&self.new_audit), Clash::Fails).await?;
         insert(tx, all(&self.once_contacts), Clash::Ignores).await?;
         insert(tx, last_of(&self.put_contacts, |c| &c.id), Clash::Replaces).await?;
+        introduce(tx, &self.introduced_contacts).await?;
+        if !self.gone_contacts.is_empty() {
+            use entities::contacts::{Column, Entity};
+            let gone = self.gone_contacts.iter().cloned();
+            Entity::delete_many().filter(Column::Id.is_in(gone)).exec(tx).await?;
+        }
         insert(tx, last_of(&self.put_mappings, |m| &m.id), Clash::Replaces).await?;
         insert(tx, all(&self.once_aliases), Clash::Keeps).await?;
         end(tx, &self.ended).await?;
@@ -377,6 +391,19 @@ async fn move_deliveries(
     );
     let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
     Ok(tx.execute_raw(statement).await?.rows_affected())
+}
+
+/// Notes since when contacts know who writes to them. One that was deleted meanwhile stays so.
+async fn introduce(tx: &DatabaseTransaction, all: &[rows::Contact]) -> Result<(), StoreError> {
+    use entities::contacts::{Column, Entity};
+    for contact in all {
+        Entity::update_many()
+            .col_expr(Column::IntroducedAt, Expr::val(contact.introduced_at))
+            .filter(Column::Id.eq(&contact.id))
+            .exec(tx)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn end(tx: &DatabaseTransaction, ended: &[Ended]) -> Result<(), StoreError> {

@@ -168,6 +168,13 @@ impl TenantView {
         Some(format!("{local}@{}", self.tenant.bridge_domain))
     }
 
+    /// Whether mail of the tenant may come from this domain: the bridge domain, or one of its
+    /// members'.
+    #[must_use]
+    pub fn has_domain(&self, domain: &str) -> bool {
+        self.tenant.bridge_domain == domain || self.domains.iter().any(|d| d == domain)
+    }
+
     /// The address behind an alias.
     #[must_use]
     pub fn alias(&self, alias: &str) -> Option<&str> {

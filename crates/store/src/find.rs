@@ -555,6 +555,26 @@ impl Scope<'_> {
         texts::whole(&self.store.read, found).await
     }
 
+    /// Waiting deliveries to these IM addresses, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn waiting_at(
+        &self,
+        addresses: &[String],
+    ) -> Result<Vec<rows::Delivery>, StoreError> {
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scoped!(self, deliveries)
+            .filter(e::deliveries::Column::Address.is_in(addresses.iter().cloned()))
+            .filter(Expr::cust(WAITING))
+            .order_by(e::deliveries::Column::Seq, Order::Asc)
+            .limit(5_000)
+            .all(&self.store.read)
+            .await?)
+    }
+
     /// Outbound mails, newest first.
     ///
     /// # Errors

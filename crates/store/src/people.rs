@@ -253,7 +253,8 @@ impl Store {
         .await
     }
 
-    /// Keeps a signing key unless the domain has one; returns the one that holds.
+    /// Keeps a signing key unless the tenant has one for this domain; returns the one that holds.
+    /// A key of a tenant that had the domain before gives way.
     ///
     /// # Errors
     /// When the database cannot do it.
@@ -262,7 +263,10 @@ impl Store {
             let key = key.clone();
             Box::pin(async move {
                 if let Some(there) = e::dkim_keys::Entity::find_by_id(&key.domain).one(tx).await? {
-                    return Ok(there);
+                    if there.tenant_id == key.tenant_id {
+                        return Ok(there);
+                    }
+                    e::dkim_keys::Entity::delete_by_id(&key.domain).exec(tx).await?;
                 }
                 e::dkim_keys::Entity::insert(key.clone().into_active_model())
                     .exec_without_returning(tx)

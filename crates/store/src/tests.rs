@@ -329,3 +329,26 @@ async fn the_quota_counts_mails_of_people_only() {
     assert_eq!(store.of("t").outbound_since(7).await.expect("counts"), 1);
     assert_eq!(store.of("t").outbound_since(8).await.expect("counts"), 0);
 }
+
+/// The router may have planned this before the contact was deleted.
+#[tokio::test]
+async fn a_deleted_contact_is_not_brought_back_by_an_introduction() {
+    let (store, _dir) = store().await;
+    let chance = Arc::new(Chance::seeded([4; 32]));
+    store.apply(vec![tenant("acme")], Millis(1), chance).await.expect("applies");
+    let carol = || {
+        let directory = store.directory();
+        directory.by_slug("acme").and_then(|t| t.contact("carol@customer.test").cloned())
+    };
+    let there = carol().expect("declared");
+    let known = rows::Contact { introduced_at: Some(5), name: "Old".into(), ..there.clone() };
+    let introduced = ChangeSet { introduced_contacts: vec![known], ..Default::default() };
+    store.commit(introduced.clone()).await.expect("commits");
+    let now = carol().expect("there");
+    assert_eq!((now.introduced_at, now.name.as_str()), (Some(5), "Carol"));
+    let gone = ChangeSet { gone_contacts: vec![there.id], ..Default::default() };
+    store.commit(gone).await.expect("commits");
+    assert!(carol().is_none());
+    store.commit(introduced).await.expect("commits");
+    assert!(carol().is_none());
+}

@@ -136,7 +136,7 @@ impl Session {
                 };
                 self.link.shared.tell(event).await;
             }
-            _ if to.target() == Target::Nobody => {
+            _ if self.link.target(to) == Target::Nobody => {
                 let text = "There is no such contact. Its address is an email address with \\40 in place of the @.";
                 self.answer_error("message", stanza, &StanzaError::item_not_found(text)).await;
             }
@@ -169,7 +169,7 @@ impl Session {
             bridge_domain: self.link.domain.clone(),
             from: who,
             from_resource: from.resource.clone(),
-            to: to.target().email(),
+            to: self.link.target(to).email(),
             id: id.clone(),
             body: text.body,
             thread: text.thread,

@@ -1,6 +1,6 @@
 //! Addresses as the server writes them in `from` and `to` (RFC 7622).
 
-use isthmus_domain::address::{Email, ImAddress, read_jid_local};
+use isthmus_domain::address::{BridgeLocal, Email, ImAddress, read_bridge_local, read_jid_local};
 
 /// An address in its three parts. The server has prepared it; it is only taken apart here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,15 @@ impl Jid {
         ImAddress::parse(&format!("xmpp:{}", self.bare())).ok()
     }
 
-    /// Whom it addresses on a bridge domain.
+    /// The name of the short alias that it is on a bridge domain.
+    pub(crate) fn alias(&self) -> Option<String> {
+        match read_bridge_local(self.local.as_deref()?)? {
+            BridgeLocal::Alias(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whom it addresses on a bridge domain, unless it is an alias.
     pub(crate) fn target(&self) -> Target {
         match &self.local {
             None => Target::Bridge,

@@ -21,7 +21,7 @@ use crate::{
     answers::Sessions,
     config::XmppConfig,
     inbound::Session,
-    jid::Jid,
+    jid::{Jid, Target},
     lock,
     notices::Notices,
     ns, presence,
@@ -160,6 +160,14 @@ impl Link {
             Some(out) => out.push(xml).await,
             None => tracing::debug!("an XMPP answer was dropped because the session has ended"),
         }
+    }
+
+    /// Whom an address on this bridge domain stands for.
+    pub(crate) fn target(&self, to: &Jid) -> Target {
+        let Some(alias) = to.alias() else { return to.target() };
+        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let email = names.and_then(|names| names.alias(&self.domain, &alias));
+        email.map_or(Target::Nobody, Target::Contact)
     }
 
     /// What a contact is called; `None` if there is no such person.

@@ -18,7 +18,7 @@ use crate::{
 
 /// Takes in one `<presence/>` from a user or a server.
 pub(crate) async fn handle(link: &Arc<Link>, out: &Out, stanza: &Element, from: &Jid, to: &Jid) {
-    let target = to.target();
+    let target = link.target(to);
     let kind = stanza.attr("type").unwrap_or_default();
     match kind {
         "subscribe" | "probe" => {
@@ -45,7 +45,7 @@ pub(crate) async fn handle(link: &Arc<Link>, out: &Out, stanza: &Element, from: 
 /// Somebody wants a contact in their list (XEP-0100 section 4.2), or asks whether it is there.
 async fn answer(link: &Link, out: &Out, kind: &str, from: &Jid, to: &Jid) {
     let (own, their) = (to.bare(), from.bare());
-    let name = match to.target() {
+    let name = match link.target(to) {
         Target::Bridge => Some("Email".to_owned()),
         Target::Nobody => None,
         Target::Contact(email) => match link.name_of(&email, from).await {

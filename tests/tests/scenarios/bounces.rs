@@ -30,6 +30,26 @@ async fn server_a_refused_mail_is_told_and_its_address_is_suppressed() {
     world.sent("dave@other.test", "Hello").await;
 }
 
+/// The quota counts the last 24 hours, and says so.
+#[tokio::test]
+async fn server_a_mail_beyond_the_quota_fails_with_the_reason() {
+    let world = World::start().await;
+    let mut bob = world.online("bob").await;
+    let small = "slug = \"acme\"\noutbound_per_day = 1";
+    world.isthmus.apply(&super::world::ACME.replace("slug = \"acme\"", small)).await;
+    super::world::settle().await;
+    sent(&world, &mut bob, "Offer").await;
+    bob.send(CAROL_CONTACT, "!email Again\nHello.", "b-2").await;
+    bob.expect("that it failed", SOON, |e| body(e).contains("was not delivered")).await;
+    let api = world.isthmus.member("acme", "bob@acme.test").await;
+    let ask = serde_json::json!({"to": CAROL, "via": "email", "subject": "More", "text": "Hello."});
+    let answer = api.post("/v1/messages", &ask).await.expect(202);
+    let delivery = answer["delivery_id"].as_str().expect("a delivery");
+    let failed = api.expect_delivery(delivery, "failed", SOON).await;
+    let why = failed["history"].to_string();
+    assert!(why.contains("quota of outbound mail for 24 hours is used up"), "{why}");
+}
+
 #[tokio::test]
 async fn server_a_bounce_from_further_away_turns_delivered_into_failed() {
     let world = World::start().await;

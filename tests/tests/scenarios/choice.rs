@@ -119,9 +119,15 @@ async fn server_the_second_answer_is_told_that_it_was_decided() {
     world.mail(&Mail::new(&answer_address(&question, "abort"), "Abort", "")).await;
     settle().await;
     world.mail(&Mail::new(&answer_address(&question, "email"), "Email", "")).await;
-    world.sent(ALICE, "That was decided already").await;
+    let late = world.sent(ALICE, "That was decided already").await;
+    assert_eq!(late.header("In-Reply-To"), "<Email@client.test>");
     tokio::time::sleep(A_WHILE).await;
     assert!(!world.sink.mails().iter().any(|m| m.to == ["carol@customer.test"]));
+    // A plain answer to that is what Alice writes next.
+    let answer = Mail::new(late.address("Reply-To"), "Re: decided", "Then call me.");
+    world.mail(&answer.answers(late.header("Message-ID"))).await;
+    let mail = world.sent("carol@customer.test", "Pump").await;
+    assert!(mail.text.starts_with("Then call me."), "{}", mail.text);
 }
 
 /// Nobody else may answer for Alice, even with the address.

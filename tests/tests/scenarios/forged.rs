@@ -91,3 +91,50 @@ async fn server_abuse_smtp_11_guessed_reply_addresses_are_refused_and_slowed() {
     world.mail(&Mail::new(&known, "Re: Pump", "I know it.")).await;
     assert_eq!(body(&carol.expect_message(SOON).await), "I know it.");
 }
+
+/// A mail that a server before us calls bad lies held back in Bob's inbox, until he or an
+/// administrator lets it in.
+#[tokio::test]
+async fn server_a_bad_mail_is_let_in_by_whom_it_is_for_or_an_administrator() {
+    let world = World::start().await;
+    let more = "[[tenant.member]]\nemail = \"mia@acme.test\"\nname = \"Mia\"\n";
+    let acme = super::world::ACME.replacen(
+        "[[tenant.contact]]",
+        &format!("{more}\n[[tenant.contact]]"),
+        1,
+    );
+    world.isthmus.apply(&acme).await;
+    let mut bob = world.online("bob").await;
+    let (his, alice) = (world.isthmus.member("acme", "bob@acme.test").await, world.alice().await);
+    let mia = world.isthmus.member("acme", "mia@acme.test").await;
+    let mut held = Vec::new();
+    for subject in ["Offer", "Invoice"] {
+        let bad = Mail::new("bob@acme.test", subject, "Please read.").from("dave@other.test");
+        world.mail(&bad.header("X-Spam-Flag", "YES")).await;
+        let of = |t: &serde_json::Value| t["subject"] == subject;
+        let talk = his.expect_item("/v1/conversations", SOON, of).await;
+        let path = format!("/v1/conversations/{}/messages", talk["id"].as_str().expect("an id"));
+        let message = his.expect_item(&path, SOON, |m| m["held"].is_string()).await;
+        held.push((path, message["id"].as_str().expect("an id").to_owned()));
+    }
+    bob.expect_silence(A_WHILE).await;
+    let allow = async |api: &isthmus_tests::Api, id: &str| {
+        api.post(&format!("/v1/messages/{id}/allow"), &serde_json::json!({})).await
+    };
+    for (_, id) in &held {
+        assert_eq!(allow(&mia, id).await.status, 404, "a colleague has no say");
+    }
+    for ((path, id), who) in held.iter().zip([&his, &alice]) {
+        allow(who, id).await.expect(202);
+        let shown = bob.expect_message(SOON).await;
+        assert!(body(&shown).contains("Please read.") && body(&shown).contains("Nothing proves"));
+        let open = |m: &serde_json::Value| m["id"] == id.as_str() && m["held"].is_null();
+        his.expect_item(path, SOON, open).await;
+        assert_eq!(allow(&his, id).await.status, 409, "it is in already");
+    }
+    let audit = alice.get("/v1/audit").await.expect(200);
+    let lines = audit["items"].as_array().expect("items").iter();
+    let actors: Vec<_> =
+        lines.filter(|l| l["action"] == "mail.allow").map(|l| &l["actor"]).collect();
+    assert_eq!(actors, ["alice@acme.test", "bob@acme.test"]);
+}

@@ -113,6 +113,26 @@ async fn a_forwarded_mail_that_is_refused_is_returned_to_its_sender() {
     assert!(text.contains("Subject: To gone@mx.test"), "{text}");
 }
 
+/// Whoever is named as the sender of a forged mail had no part in it, and hears nothing.
+#[tokio::test]
+async fn a_forwarded_mail_known_to_be_bad_ends_in_silence() {
+    let (relay, own) = (SmtpSink::start().await, SmtpSink::start().await);
+    let isthmus = Isthmus::start(setup().relay(&relay.url())).await;
+    let mx = format!("domains = [\"mx.test\"]\nmail_mode = \"mx\"\nforward_to = \"{}\"", own.url());
+    isthmus.apply(&tenant("mx", &mx)).await;
+    takes(&isthmus, "alice@mx.test").await;
+    own.answer(SinkAnswer::Refuse(550, "5.7.1 spam".into()));
+    let forged = Mail::new("gone@mx.test", "Forged", "Hello.").from("carol@customer.test");
+    let forged = forged.header("X-Spam-Flag", "YES");
+    let sent = send_mail(isthmus.smtp(), &forged.from, &["gone@mx.test"], &forged.raw()).await;
+    assert_eq!(sent.code, 250);
+    // The legitimate twin, which comes after it, is returned.
+    assert_eq!(code(&isthmus, "gone@mx.test").await, 250);
+    relay.expect_mail("carol@customer.test", SOON, |m| m.text().contains("To gone@mx.test")).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(relay.count(), 1, "the forged one was returned, too");
+}
+
 /// A long mail lies in a file on its way; it is passed on as any other, with our trace on top.
 #[tokio::test]
 async fn a_long_mail_is_passed_on_whole_and_traced() {

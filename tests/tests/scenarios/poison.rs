@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Runs SQL on the database beside the server; returns the first column of the first row.
-async fn sql(isthmus: &Isthmus, statement: &str) -> String {
+pub(super) async fn sql(isthmus: &Isthmus, statement: &str) -> String {
     let code = "import sqlite3, sys\n\
         db = sqlite3.connect(sys.argv[1], timeout=20)\n\
         row = db.execute(sys.argv[2]).fetchone()\n\

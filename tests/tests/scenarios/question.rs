@@ -6,9 +6,12 @@ use std::time::Duration;
 use isthmus_tests::XmppKind;
 use serde_json::json;
 
-use super::world::{
-    A_WHILE, ALICE_CONTACT, CAROL, CAROL_CONTACT, Mail, SOON, World, body, links, press, settle,
-    setup,
+use super::{
+    poison::sql,
+    world::{
+        A_WHILE, ALICE_CONTACT, CAROL, CAROL_CONTACT, Mail, SOON, World, body, links, press,
+        settle, setup,
+    },
 };
 
 const ALICE: &str = "alice@acme.test";
@@ -128,6 +131,31 @@ async fn server_what_waited_for_an_address_that_was_taken_back_is_not_sent() {
     carol.expect_silence(A_WHILE).await;
 }
 
+/// Bob deletes the contact for whom a message of Alice's waits: it is not sent, and she is told.
+#[tokio::test]
+async fn server_what_waited_for_a_deleted_contact_is_not_sent_and_told() {
+    let world = World::start().await;
+    let mut carol = world.away("carol").await;
+    let api = world.alice().await;
+    world.mail(&Mail::new(CAROL, "Pump", "Approved, go ahead.")).await;
+    world.sent(ALICE, QUESTION).await;
+    let contact = api.get("/v1/contacts?q=carol").await.expect(200)["items"][0].clone();
+    let id = contact["id"].as_str().expect("an id");
+    let bob = world.isthmus.member("acme", "bob@acme.test").await;
+    assert_eq!(bob.delete(&format!("/v1/contacts/{id}")).await.status, 204);
+    let told = world.sent(ALICE, "Your message to Carol was not delivered").await;
+    assert!(told.text.contains("the contact was deleted"), "{}", told.text);
+    carol.go_online().await;
+    carol.expect_silence(A_WHILE).await;
+    // What was said stays, and nothing new goes there.
+    let talks = api.get("/v1/conversations").await.expect(200);
+    let talk = talks["items"][0]["id"].as_str().expect("a conversation");
+    let said = api.get(&format!("/v1/conversations/{talk}/messages")).await.expect(200);
+    assert_eq!(said["items"][0]["text"], "Approved, go ahead.");
+    let again = json!({"to": "carol@customer.test", "via": "im", "text": "Hello?"});
+    assert_eq!(api.post("/v1/messages", &again).await.status, 422);
+}
+
 /// While a message is merely tried again, a number is a text like any other.
 #[tokio::test]
 async fn server_a_number_is_an_answer_only_to_an_open_question() {
@@ -146,4 +174,44 @@ async fn server_a_number_is_an_answer_only_to_an_open_question() {
         let im = carol.expect_message(SOON).await;
         assert!(body(&im).starts_with(start), "{im}");
     }
+}
+
+/// A mail that waits for an answer, as early versions left some, has no chat to be tried in.
+#[tokio::test]
+async fn server_keep_trying_an_old_mail_row_is_taken() {
+    let world = World::start().await;
+    let _carol = world.away("carol").await;
+    let api = world.alice().await;
+    let waits = message(&api, "Approved, go ahead.").await;
+    api.expect_delivery(&waits, "awaiting_decision", SOON).await;
+    let ask = json!({"to": "dave@other.test", "via": "email", "subject": "Old", "text": "Hello."});
+    let mail = api.post("/v1/messages", &ask).await.expect(202);
+    let mail = mail["delivery_id"].as_str().expect("a delivery");
+    api.expect_delivery(mail, "delivered", SOON).await;
+    let old = format!(
+        "UPDATE deliveries SET (state, data, due_at) = (SELECT state, data, due_at FROM deliveries \
+         WHERE id = '{waits}'), version = version + 1 WHERE id = '{mail}'"
+    );
+    sql(&world.isthmus, &old).await;
+    let path = format!("/v1/deliveries/{mail}/decision");
+    api.post(&path, &json!({"action": "retry"})).await.expect(202);
+    api.expect_delivery(mail, "retrying", SOON).await;
+}
+
+/// Bob has two chat addresses: he is asked at the one he wrote from.
+#[tokio::test]
+async fn server_a_member_is_asked_where_they_wrote_from() {
+    let world = World::start().await;
+    let both = r#"im = ["xmpp:bob@chat.test", "xmpp:eve@chat.test"]"#;
+    world.isthmus.apply(&super::world::ACME.replace(r#"im = ["xmpp:bob@chat.test"]"#, both)).await;
+    let _carol = world.away("carol").await;
+    let (mut one, mut other) = (world.online("bob").await, world.online("eve").await);
+    one.send(CAROL_CONTACT, "First.", "b-1").await;
+    one.expect("the question", SOON, |e| body(e).contains("Carol is not reachable")).await;
+    other.expect_silence(Duration::from_millis(300)).await;
+    one.send(CAROL_CONTACT, "3", "b-2").await;
+    one.expect("that it is not sent", SOON, |e| body(e).contains("not sent")).await;
+    other.send(CAROL_CONTACT, "Second.", "e-1").await;
+    other.expect("the question", SOON, |e| body(e).contains("Carol is not reachable")).await;
+    one.expect_silence(Duration::from_millis(300)).await;
 }

@@ -105,6 +105,10 @@ async fn server_somebody_else_with_the_reply_address_is_held() {
     assert!(body(&let_through).starts_with("Transfer the money."), "{let_through}");
     assert_eq!(super::world::sender(&let_through), r"mallory\40evil.test@bridge.acme.test");
     carol.expect_silence(A_WHILE).await;
+    // A plain answer to what asked her is for the one she writes with, not for Mallory.
+    let own = Mail::new(asked.address("Reply-To"), "Re: waits for you", "Do you know Mallory?");
+    world.mail(&own.answers(asked.header("Message-ID"))).await;
+    assert_eq!(body(&carol.expect_message(SOON).await), "Do you know Mallory?");
     // The legitimate twin.
     world.mail(&Mail::new(&token, "Re: Broken pump", "The big one.")).await;
     assert_eq!(body(&carol.expect_message(SOON).await), "The big one.");
@@ -188,4 +192,24 @@ async fn server_lines_before_an_email_command_go_first() {
     let all: Vec<String> = world.sink.mails().iter().map(|m| m.text()).collect();
     let place = |words: &str| all.iter().position(|m| m.contains(words));
     assert!(place("A moment.") < place("at one."), "{all:?}");
+}
+
+/// Whoever is known by a chat address alone is named by it, so that the member knows who wrote.
+#[tokio::test]
+async fn server_the_address_a_chat_sender_wrote_from_is_shown() {
+    let world = World::start().await;
+    // Once Carol was asked for her presence, the bridge is connected.
+    let _carol = world.online("carol").await;
+    let mut eve = world.chat.client("eve").await;
+    eve.send(ALICE_CONTACT, "Hello from chat.", "e-1").await;
+    eve.expect_receipt("e-1", SOON).await;
+    let mail =
+        world.sink.expect_mail("alice@acme.test", SOON, |m| m.text().contains("Hello from chat."));
+    let mail = ReadMail::read(&mail.await.raw).await;
+    assert!(mail.text.contains("Written by eve <xmpp:eve@chat.test>"), "{}", mail.text);
+    let api = world.alice().await;
+    let talk = api.expect_item("/v1/conversations", SOON, |_| true).await;
+    let path = format!("/v1/conversations/{}/messages", talk["id"].as_str().expect("an id"));
+    let said = api.get(&path).await.expect(200);
+    assert_eq!(said["items"][0]["from"]["address"], "xmpp:eve@chat.test");
 }

@@ -80,6 +80,18 @@ async fn server_an_address_too_long_for_its_octets_has_an_alias() {
     let mut frida = world.online("eve").await;
     world.mail(&Mail::new(&alias, "Pump", "Approved, go ahead.")).await;
     assert!(body(&frida.expect_message(SOON).await).starts_with("Approved, go ahead."));
+    // In chat the alias is a contact like any other.
+    let mut bob = world.online("bob").await;
+    bob.send(&alias, "Hello Frida.", "b-1").await;
+    bob.expect_receipt("b-1", SOON).await;
+    assert!(body(&frida.expect_message(SOON).await).starts_with("Hello Frida."));
+    bob.command(serde_json::json!({"do": "subscribe", "to": alias})).await;
+    bob.expect("Frida as a contact", SOON, |e| {
+        e["ev"] == "presence" && e["nick"] == "Frida (customer.test)"
+    })
+    .await;
+    bob.send("a-0123456789@bridge.acme.test", "Hello?", "b-2").await;
+    bob.expect("that there is nobody", SOON, |e| e["ev"] == "error").await;
     // What is too long is refused, and so is an alias of nobody.
     let long = format!("{}@bridge.acme.test", email.replace('@', "="));
     let reply = world.mail_to(&Mail::new(CAROL, "x", "x"), &long).await;

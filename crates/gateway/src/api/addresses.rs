@@ -37,7 +37,7 @@ struct Nothing {}
 
 /// The email address of a contact, of oneself (`me` or the member's id), or, for
 /// administrators, of any member.
-fn email_of(ctx: &Ctx, id: &str) -> Result<String, Problem> {
+pub(super) fn email_of(ctx: &Ctx, id: &str) -> Result<String, Problem> {
     if let Some(me) = ctx.member().filter(|m| id == "me" || id == m.id) {
         return Ok(me.email.clone());
     }
@@ -90,6 +90,11 @@ pub(super) fn may_claim(ctx: &Ctx, email: &str, im: &ImAddress) -> Result<(), Pr
         return Err(Problem::new(Code::AddressTaken));
     }
     Ok(())
+}
+
+/// Whether one person may have as many IM addresses more.
+pub(crate) fn have_room(tenant: &TenantView, email: &str, more: usize) -> bool {
+    tenant.mappings(email).len() + more <= MOST
 }
 
 /// Whether the same IM address is being asked for somebody else.

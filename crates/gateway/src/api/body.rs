@@ -44,7 +44,7 @@ pub(super) async fn json(
     read(req, api, payload, MAX_JSON).await
 }
 
-/// Reads a body of another type.
+/// Reads a body of one of some other types.
 ///
 /// # Errors
 /// As for [`json`].
@@ -52,10 +52,10 @@ pub(super) async fn of_type(
     req: &HttpRequest,
     api: &Api,
     payload: web::Payload,
-    media_type: &str,
+    media_types: &[&str],
     limit: usize,
 ) -> Result<Body, Problem> {
-    typed(req, |t| t == media_type)?;
+    typed(req, |t| media_types.contains(&t))?;
     read(req, api, payload, limit).await
 }
 

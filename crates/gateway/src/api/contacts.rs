@@ -19,6 +19,7 @@ use super::{
     problem::{Code, Problem},
     views,
 };
+use crate::contact_end;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 200;
@@ -154,6 +155,18 @@ pub(super) async fn change(
     ctx.audit(&mut set, "contact.change", &row.id, &detail);
     ctx.gateway.store.commit(set).await?;
     Ok(HttpResponse::Ok().json(views::contact(&ctx.tenant, &row)))
+}
+
+/// `DELETE /v1/contacts/{id}`: gone from the list, its addresses revoked; what was said stays.
+pub(super) async fn delete(ctx: Ctx, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let row = find(&ctx, &id)?;
+    // Who may not revoke its addresses may not delete it either.
+    addresses::email_of(&ctx, &row.id)?;
+    let by = ctx.member().map(|m| m.id.as_str());
+    let mut set = contact_end::deleted(&ctx.gateway, &ctx.tenant, row, by, "api");
+    ctx.audit(&mut set, "contact.delete", &row.id, &json!({"email": row.email}));
+    ctx.gateway.accept(set, None).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// An email address in the form in which it is stored.

@@ -1,8 +1,13 @@
-//! `POST /v1/contacts/import`: contacts from a CSV file (RFC 4180), with a report for each line.
+//! `POST /v1/contacts/import`: contacts from a CSV file (RFC 4180), with a report for each line, or
+//! from vCards, with a report for each card.
 
 use std::collections::HashSet;
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
 use isthmus_domain::{address::ImAddress, ids::TransactionId};
 use isthmus_store::{ChangeSet, rows};
 use serde_json::{Value, json};
@@ -13,9 +18,14 @@ use super::{
     once::{self, Answer, Begin},
     problem::{Code, Problem},
 };
+use crate::vcard;
 
-/// Largest file, in octets.
+/// Largest CSV file, in octets.
 const MAX_FILE: usize = 2_000_000;
+/// Largest file of vCards, which may hold photos.
+const MAX_CARDS: usize = 20_000_000;
+/// What vCards are sent as: as RFC 6350 section 10.1 says, or as it was before.
+const CARD_TYPES: [&str; 2] = ["text/vcard", "text/x-vcard"];
 /// Lines of one file.
 const MAX_LINES: usize = 10_000;
 /// Columns that are understood; the first is needed.
@@ -44,13 +54,22 @@ pub(super) async fn import(
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = body::of_type(&req, &ctx.api, payload, "text/csv", MAX_FILE).await?;
+    let cards = is_cards(&req);
+    let body = if cards {
+        body::of_type(&req, &ctx.api, payload, &CARD_TYPES, MAX_CARDS).await?
+    } else {
+        body::of_type(&req, &ctx.api, payload, &["text/csv"], MAX_FILE).await?
+    };
     let once = match once::begin(&ctx, &req, &body.octets).await? {
         Begin::Again(answer) => return Ok(answer.response()),
         Begin::Fresh(once) => once,
     };
     let mut set = ChangeSet::default();
-    let report = read(&ctx, &body.octets, &mut set)?;
+    let report = if cards {
+        read_cards(&ctx, &body.octets, &mut set)?
+    } else {
+        read(&ctx, &body.octets, &mut set)?
+    };
     let count = |what: &str| report.iter().filter(|l| l["result"] == what).count();
     let counts = json!({
         "created": count("created"), "updated": count("updated"),
@@ -87,6 +106,35 @@ pub(super) async fn import(
     Ok(once.finish(&ctx, set, answer, clash).await?.response())
 }
 
+fn is_cards(req: &HttpRequest) -> bool {
+    let named = req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let named = named.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    CARD_TYPES.iter().any(|t| t.eq_ignore_ascii_case(named))
+}
+
+/// Every email address of a card is a contact; the chat addresses are the preferred one's.
+fn read_cards(ctx: &Ctx, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<Value>, Problem> {
+    let entries = vcard::read(octets).map_err(|e| Problem::with(Code::Invalid, format!("{e}.")))?;
+    let (mut report, mut seen) = (Vec::new(), HashSet::new());
+    for entry in entries {
+        let card = match entry.card {
+            Ok(card) => card,
+            Err(why) => {
+                report.push(told(json!({"line": entry.line, "email": null}), Err(why)));
+                continue;
+            }
+        };
+        for (i, email) in card.emails.iter().enumerate() {
+            let ims = if i == 0 { card.ims.as_slice() } else { &[] };
+            let ims: Vec<&str> = ims.iter().map(String::as_str).collect();
+            let result = take(ctx, email, &card.name, &ims, &mut seen, set);
+            let email: String = email.chars().take(320).collect();
+            report.push(told(json!({"line": entry.line, "email": email}), result));
+        }
+    }
+    Ok(report)
+}
+
 fn read(ctx: &Ctx, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<Value>, Problem> {
     let wrong = |why: String| Problem::with(Code::Invalid, why);
     let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
@@ -121,7 +169,8 @@ fn read(ctx: &Ctx, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<Value>, Pro
                 let result = if record.len() > head.len() {
                     Err("it has more columns than the first line".to_owned())
                 } else {
-                    take(ctx, field(Some(email)), field(name), field(im), &mut seen, set)
+                    let im = Some(field(im)).filter(|im| !im.is_empty());
+                    take(ctx, field(Some(email)), field(name), im.as_slice(), &mut seen, set)
                 };
                 (
                     json!({"line": number, "email": field(Some(email)).chars().take(320).collect::<String>()}),
@@ -152,12 +201,12 @@ fn told(mut line: Value, result: Result<Done, String>) -> Value {
     line
 }
 
-/// Takes one line; an IM address is claimed, and verified later by asking it.
+/// Takes one contact; IM addresses are claimed, and verified later by asking them.
 fn take(
     ctx: &Ctx,
     email: &str,
     name: &str,
-    im: &str,
+    ims: &[&str],
     seen: &mut HashSet<String>,
     set: &mut ChangeSet,
 ) -> Result<Done, String> {
@@ -166,14 +215,17 @@ fn take(
     if ctx.tenant.member(&email).is_some() {
         return Err("this is a member, who needs no contact".to_owned());
     }
-    let im = match im {
-        "" => None,
-        im => Some(ImAddress::parse(im).map_err(|e| format!("im: {e}"))?),
-    };
     let known_im = |im: &ImAddress| ctx.tenant.mappings(&email).iter().any(|m| m.im == im.as_str());
-    let new_im = im.filter(|im| !known_im(im));
-    if let Some(im) = &new_im {
-        addresses::may_claim(ctx, &email, im).map_err(|e| e.to_string())?;
+    let mut new_ims: Vec<ImAddress> = Vec::new();
+    for im in ims {
+        let im = ImAddress::parse(im).map_err(|e| format!("im: {e}"))?;
+        if !known_im(&im) && !new_ims.contains(&im) {
+            addresses::may_claim(ctx, &email, &im).map_err(|e| e.to_string())?;
+            new_ims.push(im);
+        }
+    }
+    if !new_ims.is_empty() && !addresses::have_room(&ctx.tenant, &email, new_ims.len()) {
+        return Err(format!("{email} would have too many IM addresses"));
     }
     if !seen.insert(email.clone()) {
         return Err("the address is in the file already".to_owned());
@@ -187,11 +239,9 @@ fn take(
             set.put_contacts.push(rows::Contact { name, ..there.clone() });
             Done::Updated
         }
-        Some(_) if new_im.is_some() => Done::Updated,
+        Some(_) if !new_ims.is_empty() => Done::Updated,
         Some(_) => Done::Unchanged,
     };
-    if let Some(im) = new_im {
-        set.put_mappings.push(addresses::claimed(ctx, &email, &im));
-    }
+    set.put_mappings.extend(new_ims.iter().map(|im| addresses::claimed(ctx, &email, im)));
     Ok(done)
 }

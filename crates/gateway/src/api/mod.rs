@@ -19,6 +19,7 @@ mod events;
 pub(crate) mod export;
 mod files;
 mod health;
+mod held;
 mod import;
 mod metrics;
 mod once;
@@ -126,6 +127,7 @@ routes! {
     "/f/{token}" { get => files::by_link }
     "/v1/replies" { post => requests::reply }
     "/v1/messages" { post => requests::message }
+    "/v1/messages/{id}/allow" { post => held::allow }
     "/v1/transactions" { get => transactions::list, post => requests::general }
     "/v1/transactions/{id}" { get => transactions::one }
     "/v1/deliveries/{id}" { get => deliveries::one }
@@ -137,7 +139,7 @@ routes! {
     "/v1/attachments/{id}" { get => files::by_id }
     "/v1/contacts" { get => contacts::list, post => contacts::create }
     "/v1/contacts/import" { post => import::import }
-    "/v1/contacts/{id}" { get => contacts::one, patch => contacts::change }
+    "/v1/contacts/{id}" { get => contacts::one, patch => contacts::change, delete => contacts::delete }
     "/v1/contacts/{id}/addresses" { get => addresses::list, post => addresses::add }
     "/v1/contacts/{id}/addresses/{mapping}" { delete => addresses::revoke }
     "/v1/contacts/{id}/addresses/{mapping}/verify" { post => addresses::verify }

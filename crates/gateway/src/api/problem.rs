@@ -69,6 +69,8 @@ codes! {
         "Nothing is left to decide; read the delivery to see what became of it.";
     NotAsked = "not-asked" CONFLICT, "Nothing was asked about this delivery",
         "Wait until its state is `awaiting_decision`.";
+    NotHeld = "not-held" CONFLICT, "The mail is not held back",
+        "Nothing is left to do; it lies in its conversation like any other.";
     Exists = "already-exists" CONFLICT, "It is there already",
         "Use the one that is there; its id is in this answer where it is known.";
     AddressTaken = "address-taken" CONFLICT, "The IM address is verified for somebody else",
@@ -80,7 +82,7 @@ codes! {
     Expired = "link-expired" GONE, "The link has expired",
         "Ask the sender for the file, or open the conversation.";
     TooLarge = "too-large" PAYLOAD_TOO_LARGE, "The body is too large",
-        "Stay below 30,000,000 octets; attachments count as base64. CSV files: 2,000,000 octets.";
+        "Stay below 30,000,000 octets; attachments count as base64. CSV files: 2,000,000 octets, vCards: 20,000,000.";
     WrongMediaType = "wrong-media-type" UNSUPPORTED_MEDIA_TYPE, "The body has another media type",
         "Send the Content-Type that /openapi.json names.";
     Invalid = "invalid-request" UNPROCESSABLE_ENTITY, "The request is well-formed but cannot be right",

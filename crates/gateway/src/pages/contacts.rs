@@ -47,7 +47,7 @@ pub struct ContactForm {
     pub error: Option<String>,
 }
 
-/// What came of a CSV file, line by line.
+/// What came of a CSV file, line by line, or of vCards, card by card.
 #[derive(Clone, Debug)]
 pub struct ImportReport {
     /// File name.
@@ -146,6 +146,8 @@ pub struct ContactView {
     pub email: String,
     /// Mail to this address reaches them as an instant message.
     pub bridge_address: String,
+    /// Whether the reader may delete it.
+    pub deletable: bool,
     /// Whether they are there; `None` without a verified IM address.
     pub presence: Option<Presence>,
     /// All addresses, the email address first.

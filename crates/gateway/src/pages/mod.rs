@@ -22,6 +22,7 @@
 //! | `POST /contacts` | `name`, `email`, `im` |
 //! | `POST /contacts/import` (multipart) | `file` |
 //! | `POST /contacts/ID` | `name`, `sending` (`ask`, `always`), `policy` |
+//! | `POST /contacts/ID/delete` | |
 //! | `POST /contacts/ID/addresses` · `/settings/addresses` | `address` |
 //! | `POST /mappings/ID/challenge` · `/revoke` | `back` (`settings` or a contact id) |
 //! | `POST /settings/name` | `name` |

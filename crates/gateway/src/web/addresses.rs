@@ -166,7 +166,7 @@ fn mine<'a>(me: &'a Me, id: &str) -> Result<&'a rows::Mapping, Failure> {
 
 /// Another member: only they and administrators (by the API) change their addresses, since whoever
 /// holds one acts as them.
-fn is_a_colleague(me: &Me, email: &str) -> bool {
+pub(super) fn is_a_colleague(me: &Me, email: &str) -> bool {
     email != me.member.email && me.tenant.member(email).is_some()
 }
 

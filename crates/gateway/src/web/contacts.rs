@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Failure, addresses, answer, form::MemberForm, people, who::Me, work::sentence};
+use crate::contact_end::deleted;
 use crate::pages::contacts::{
     AddressRow, ContactForm, ContactRow, ContactView, ContactsView, ImportReport, Sending,
 };
@@ -231,6 +232,7 @@ pub(super) async fn contact_view(
         name: called(contact).to_owned(),
         email: contact.email.clone(),
         bridge_address: me.tenant.bridge_address(&contact.email).unwrap_or_default(),
+        deletable: !addresses::is_a_colleague(me, &contact.email),
         presence: me.portal.presence(&me.tenant, &contact.email),
         addresses: all,
         refused,
@@ -267,6 +269,21 @@ pub(super) async fn change(id: Path<String>, form: MemberForm) -> Result<HttpRes
     me.portal.gateway.store.commit(set).await?;
     me.done("Saved.");
     Ok(answer::see(&format!("/contacts/{}", there.id)))
+}
+
+/// `POST /contacts/ID/delete`.
+pub(super) async fn delete(id: Path<String>, form: MemberForm) -> Result<HttpResponse, Failure> {
+    let MemberForm { me, .. } = form;
+    let contact = find(&me, &id)?;
+    if addresses::is_a_colleague(&me, &contact.email) {
+        return Err(Failure::NotFound);
+    }
+    let gateway = &me.portal.gateway;
+    let mut set = deleted(gateway, &me.tenant, contact, Some(&me.member.id), "portal");
+    audit(&me, &mut set, "contact.delete", &contact.id, &json!({"email": contact.email}));
+    gateway.accept(set, None).await?;
+    me.done(&format!("{} is not among the contacts any more.", called(contact)));
+    Ok(answer::see("/contacts"))
 }
 
 /// Since when a mapping is what it is.

@@ -1,11 +1,7 @@
 //! Decisions on the pages of a conversation: about a delivery, and about a mail that was held back.
 
 use actix_web::{HttpResponse, web::Path};
-use isthmus_domain::{
-    delivery::Choice,
-    ids::ConversationId,
-    service::{Confirm, Decision, MailIn},
-};
+use isthmus_domain::{delivery::Choice, ids::ConversationId, service::Decision};
 use isthmus_store::{ChangeSet, rows};
 
 use super::{
@@ -15,7 +11,10 @@ use super::{
     who::Me,
     work::{Ended, sentence},
 };
-use crate::accept::NewTransaction;
+use crate::{
+    accept::NewTransaction,
+    held::{Asker, Way},
+};
 
 /// Where a form leads back to: a conversation, or the inbox.
 fn back(fields: &Fields) -> String {
@@ -41,7 +40,7 @@ pub(super) async fn decide(id: Path<String>, form: MemberForm) -> Result<HttpRes
     Ok(answer::see(&back(&fields)))
 }
 
-fn asked<'a, P>(me: &'a Me, params: &'a P) -> NewTransaction<'a, P> {
+fn asked<'a>(me: &'a Me, params: &'a Decision) -> NewTransaction<'a, Decision> {
     NewTransaction {
         tenant: me.tenant_id(),
         member: Some(&me.member.id),
@@ -68,38 +67,30 @@ pub(super) async fn held(id: Path<String>, form: MemberForm) -> Result<HttpRespo
     let MemberForm { me, fields } = form;
     let message = me.scope().message(&id).await?.ok_or(Failure::NotFound)?;
     Talk::of(&me, &message.conversation_id).await?;
-    let waiting = confirmation(&me, &message).await?;
-    match (fields.get("action"), waiting) {
-        ("allow", Some(waiting)) => {
-            let confirm = Confirm { confirmation: waiting.token, by: me.member.name.clone() };
-            let ended = me.portal.act(asked(&me, &confirm), ChangeSet::default()).await?;
-            told(&me, ended);
+    let asker = Asker {
+        member: Some(&me.member),
+        is_admin: matches!(me.member.role.as_str(), "owner" | "admin"),
+        name: &me.member.name,
+        door: "portal",
+    };
+    let gateway = &me.portal.gateway;
+    let way = gateway.way_in(&me.tenant, &message, &asker).await?;
+    match (fields.get("action"), way) {
+        ("allow", Some(way)) => {
+            let (row, set) = gateway.let_in(&message, way, &asker, &me.member.email);
+            told(&me, me.portal.run(row, set).await?);
         }
         ("allow", None) => me.failed(
             "This mail cannot be let in here: it was decided already, its time is over, or somebody else was asked.",
         ),
-        ("discard", Some(waiting)) => {
+        ("discard", Some(Way::Asked(waiting))) => {
             let closed = rows::Confirmation { state: "refused".into(), ..waiting };
             let set = ChangeSet { put_confirmations: vec![closed], ..ChangeSet::default() };
             me.portal.gateway.store.commit(set).await?;
             me.done("It stays held back. Nobody is told.");
         }
-        ("discard", None) => me.done("It stays held back. Nobody is told."),
+        ("discard", _) => me.done("It stays held back. Nobody is told."),
         _ => return Err(Failure::Bad("There is no such answer.")),
     }
     Ok(answer::see(&back(&fields)))
-}
-
-/// What the member was asked about this very mail.
-async fn confirmation(
-    me: &Me,
-    message: &rows::Message,
-) -> Result<Option<rows::Confirmation>, Failure> {
-    let Some(raw) = &message.raw_hash else { return Ok(None) };
-    let now = me.portal.gateway.now().0;
-    let open = me.scope().open_confirmations(&me.member.id).await?;
-    Ok(open.into_iter().find(|c| {
-        c.expires_at > now
-            && serde_json::from_str::<MailIn>(&c.data).is_ok_and(|mail| mail.raw == *raw)
-    }))
 }

@@ -1,4 +1,5 @@
-//! Contacts from a CSV file (RFC 4180), with a report for each line.
+//! Contacts from a CSV file (RFC 4180), with a report for each line, or from vCards, with a report for
+//! each card.
 
 use std::collections::HashSet;
 
@@ -14,12 +15,16 @@ use super::{
     who::Me,
     work::sentence,
 };
+use crate::api::addresses::have_room;
 use crate::pages::contacts::{ContactForm, ImportLine, ImportOutcome, ImportReport};
+use crate::vcard;
 
 /// Lines of one file.
 const LINES: usize = 10_000;
-/// Octets of one file.
+/// Octets of one CSV file.
 const SIZE: usize = 2_000_000;
+/// Octets of one file of vCards, which may hold photos.
+const CARDS_SIZE: usize = 20_000_000;
 
 /// `POST /contacts/import`.
 pub(super) async fn import(form: MemberForm) -> Result<HttpResponse, Failure> {
@@ -28,11 +33,15 @@ pub(super) async fn import(form: MemberForm) -> Result<HttpResponse, Failure> {
         me.failed("Choose a file first.");
         return Ok(answer::see("/contacts"));
     };
-    if file.data.len() > SIZE {
-        me.failed("This file is too large: 2 MB are the limit. Send it in parts.");
+    let name = file.name.to_ascii_lowercase();
+    let cards = vcard::looks_like(&file.data) || name.ends_with(".vcf");
+    let (limit, words) = if cards { (CARDS_SIZE, "20 MB") } else { (SIZE, "2 MB") };
+    if file.data.len() > limit {
+        me.failed(&format!("This file is too large: {words} are the limit. Send it in parts."));
         return Ok(answer::see("/contacts"));
     }
     let mut set = ChangeSet::default();
+    let read = if cards { read_cards } else { read_lines };
     let lines = match read(&me, &file.data, &mut set) {
         Ok(lines) => lines,
         Err(why) => {
@@ -71,7 +80,32 @@ fn record(me: &Me, set: &mut ChangeSet, lines: usize, size: usize) {
     });
 }
 
-fn read(me: &Me, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<ImportLine>, String> {
+/// Every email address of a card is a contact; the chat addresses are the preferred one's.
+fn read_cards(me: &Me, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<ImportLine>, String> {
+    let entries = vcard::read(octets).map_err(|e| format!("{e}. Nothing was added."))?;
+    let (mut lines, mut seen) = (Vec::new(), HashSet::new());
+    for entry in entries {
+        let number = u32::try_from(entry.line).unwrap_or(u32::MAX);
+        let card = match entry.card {
+            Ok(card) => card,
+            Err(why) => {
+                let outcome = ImportOutcome::Refused(sentence(&why));
+                lines.push(ImportLine { number, what: String::new(), outcome });
+                continue;
+            }
+        };
+        for (i, email) in card.emails.iter().enumerate() {
+            let ims = if i == 0 { card.ims.as_slice() } else { &[] };
+            let ims: Vec<&str> = ims.iter().map(String::as_str).collect();
+            let outcome = take(me, email, &card.name, &ims, &mut seen, set);
+            let outcome = outcome.unwrap_or_else(ImportOutcome::Refused);
+            lines.push(ImportLine { number, what: email.chars().take(320).collect(), outcome });
+        }
+    }
+    Ok(lines)
+}
+
+fn read_lines(me: &Me, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<ImportLine>, String> {
     let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
     let mut reader =
         csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(octets);
@@ -93,10 +127,12 @@ fn read(me: &Me, octets: &[u8], set: &mut ChangeSet) -> Result<Vec<ImportLine>, 
         lines.push(match &record {
             Ok(record) => {
                 let field = |i: Option<usize>| i.and_then(|i| record.get(i)).unwrap_or_default();
-                let outcome = take(me, field(Some(email)), field(name), field(im), &mut seen, set);
+                let im = Some(field(im)).filter(|im| !im.is_empty());
+                let (email, name) = (field(Some(email)), field(name));
+                let outcome = take(me, email, name, im.as_slice(), &mut seen, set);
                 ImportLine {
                     number: number(record.position()),
-                    what: field(Some(email)).chars().take(320).collect(),
+                    what: email.chars().take(320).collect(),
                     outcome: outcome.unwrap_or_else(ImportOutcome::Refused),
                 }
             }
@@ -114,19 +150,23 @@ fn take(
     me: &Me,
     email: &str,
     name: &str,
-    im: &str,
+    ims: &[&str],
     seen: &mut HashSet<String>,
     set: &mut ChangeSet,
 ) -> Result<ImportOutcome, String> {
     let email = contacts::email(me, email)?;
     let name = contacts::name(name)?;
-    let im = match im {
-        "" => None,
-        im => Some(ImAddress::parse(im).map_err(|e| sentence(&e.to_string()))?),
-    };
     let known = |im: &ImAddress| me.tenant.mappings(&email).iter().any(|m| m.im == im.as_str());
-    let mapping =
-        im.filter(|im| !known(im)).map(|im| addresses::claim(me, &email, &im)).transpose()?;
+    let mut mappings: Vec<rows::Mapping> = Vec::new();
+    for im in ims {
+        let im = ImAddress::parse(im).map_err(|e| sentence(&e.to_string()))?;
+        if !known(&im) && !mappings.iter().any(|m| m.im == im.as_str()) {
+            mappings.push(addresses::claim(me, &email, &im)?);
+        }
+    }
+    if !mappings.is_empty() && !have_room(&me.tenant, &email, mappings.len()) {
+        return Err("It would have too many chat addresses.".to_owned());
+    }
     if !seen.insert(email.clone()) {
         return Err("This address is in the file already.".to_owned());
     }
@@ -137,12 +177,12 @@ fn take(
         }
         Some(_) => None,
     };
-    let outcome = if changed.is_none() && mapping.is_none() {
+    let outcome = if changed.is_none() && mappings.is_empty() {
         ImportOutcome::Unchanged
     } else {
         ImportOutcome::Added
     };
     set.put_contacts.extend(changed);
-    set.put_mappings.extend(mapping);
+    set.put_mappings.extend(mappings);
     Ok(outcome)
 }

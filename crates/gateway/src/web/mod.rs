@@ -184,6 +184,7 @@ fn routes(cfg: &mut web::ServiceConfig) {
                 .route(get().to(contacts::show))
                 .route(post().to(contacts::change)),
         )
+        .service(resource("/contacts/{id}/delete").route(post().to(contacts::delete)))
         .service(resource("/contacts/{id}/addresses").route(post().to(addresses::add_for_contact)))
         .service(resource("/settings/addresses").route(post().to(addresses::add_own)))
         .service(resource("/mappings/{id}/challenge").route(post().to(addresses::challenge)))

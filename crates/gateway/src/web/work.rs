@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use isthmus_domain::service::OutFileRef;
-use isthmus_store::{ChangeSet, StoreError};
+use isthmus_store::{ChangeSet, StoreError, rows};
 use serde::Serialize;
 
 use super::{Shared, form::Upload};
@@ -32,10 +32,18 @@ impl Shared {
     pub(crate) async fn act<P: Serialize>(
         &self,
         new: NewTransaction<'_, P>,
+        set: ChangeSet,
+    ) -> Result<Ended, StoreError> {
+        self.run(self.gateway.transaction(new), set).await
+    }
+
+    /// The same with the transaction's own row.
+    pub(crate) async fn run(
+        &self,
+        row: rows::Transaction,
         mut set: ChangeSet,
     ) -> Result<Ended, StoreError> {
-        let (tenant, mark) = (new.tenant.to_owned(), new.dedupe.clone());
-        let row = self.gateway.transaction(new);
+        let (tenant, mark) = (row.tenant_id.clone(), row.dedupe.clone());
         let mut id = row.id.clone();
         set.new_transactions.push(row);
         match self.gateway.accept(set, None).await {

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use isthmus_store::{ChangeSet, rows};
 use serde_json::json;
 
-use crate::support::{ACME, ALICE, BOB, World, request};
+use crate::support::{ACME, ALICE, BOB, MALLORY, World, request};
 
 #[actix_web::test]
 async fn a_contact_is_added_changed_and_found() {
@@ -92,6 +92,58 @@ async fn a_member_does_not_touch_the_addresses_of_another_one() {
         404
     );
     assert_eq!(world.post(ALICE, &format!("/v1/contacts/{bob}/addresses"), im).await.status, 201);
+}
+
+#[actix_web::test]
+async fn a_deleted_contact_is_gone_with_its_addresses_and_is_audited() {
+    let world = World::new().await;
+    let carol = world.get(ALICE, "/v1/contacts?q=carol").await.json()["items"][0].clone();
+    let path = format!("/v1/contacts/{}", carol["id"].as_str().expect("an id"));
+    let delete = async |key| world.ask(request(Method::DELETE, &path, key)).await;
+    assert_eq!(delete(MALLORY).await.problem(), (404, "not-found".into()));
+    assert_eq!(delete(BOB).await.status, 204);
+    assert_eq!(delete(ALICE).await.problem(), (404, "not-found".into()));
+    assert_eq!(world.get(ALICE, &path).await.status, 404);
+    let left = world.get(ALICE, "/v1/contacts?q=carol").await.json();
+    assert_eq!(left["items"], json!([]));
+    // The address is nobody's any more, and the router has what waits for it to settle.
+    let im = json!({"im": "xmpp:carol@chat.test"});
+    assert_eq!(world.post(ALICE, "/v1/contacts/me/addresses", im).await.status, 201);
+    let settle = world.get(ACME, "/v1/transactions").await.json()["items"][0].clone();
+    assert_eq!(settle["service"], "contact.delete");
+    assert_eq!(settle["params"]["addresses"], json!(["xmpp:carol@chat.test"]));
+    let audit = world.get(ACME, "/v1/audit").await.json();
+    let lines = audit["items"].as_array().expect("items");
+    let line = lines.iter().find(|l| l["action"] == "contact.delete").expect("a line");
+    assert_eq!(line["actor"], "bob@acme.test");
+    // Another tenant's Carol is somebody else.
+    let other = world.get(MALLORY, "/v1/contacts?q=carol").await.json();
+    assert_eq!(other["items"][0]["addresses"][0]["state"], "verified");
+}
+
+/// Whoever may not revoke the addresses of a colleague may not do it by this way either.
+#[actix_web::test]
+async fn a_contact_who_became_a_member_keeps_what_is_theirs() {
+    let world = World::new().await;
+    let alice = rows::Contact {
+        id: world.fresh("con"),
+        tenant_id: world.acme.clone(),
+        email: "alice@acme.test".into(),
+        name: "Alice".into(),
+        policy: None,
+        always_send: false,
+        introduced_at: None,
+        created_at: 1,
+    };
+    let path = format!("/v1/contacts/{}", alice.id);
+    world.commit(ChangeSet { put_contacts: vec![alice], ..Default::default() }).await;
+    let im = json!({"im": "xmpp:alice@chat.test"});
+    assert_eq!(world.post(ALICE, "/v1/contacts/me/addresses", im).await.status, 201);
+    let delete = async |key| world.ask(request(Method::DELETE, &path, key)).await;
+    assert_eq!(delete(BOB).await.problem().0, 404);
+    assert_eq!(delete(ALICE).await.status, 204);
+    let hers = world.get(ALICE, "/v1/contacts/me/addresses").await.json();
+    assert_eq!(hers["items"].as_array().expect("items").len(), 1);
 }
 
 #[actix_web::test]
@@ -202,4 +254,50 @@ async fn head_is_answered_like_get_without_a_body() {
         assert_eq!((reply.status.as_u16(), reply.octets.len()), (200, 0), "{path}");
     }
     assert_eq!(world.ask(request(Method::HEAD, "/v1/replies", ALICE)).await.status, 405);
+}
+
+#[actix_web::test]
+async fn vcards_are_imported_with_a_report_for_each() {
+    let world = World::new().await;
+    let send = |cards: String, media_type: &'static str| {
+        request(Method::POST, "/v1/contacts/import", ALICE)
+            .insert_header(("Content-Type", media_type))
+            .set_payload(cards)
+    };
+    let card = |lines: &str| format!("BEGIN:VCARD\r\n{lines}\r\nEND:VCARD\r\n");
+    let file = [
+        card("VERSION:4.0\r\nFN:Dave\r\nEMAIL:dave@home.test\r\nEMAIL;PREF=1:Dave@Customer.test\r\nIMPP:xmpp:dave@chat.test\r\nIMPP:xmpp:dave@work.test"),
+        card("VERSION:3.0\r\nFN:Caroline\r\nEMAIL;TYPE=INTERNET:carol@customer.test"),
+        card("VERSION:2.1\r\nN;ENCODING=QUOTED-PRINTABLE:=C3=84\r\nEMAIL:e@customer.test"),
+        card("VERSION:4.0\r\nFN:Frank\r\nEMAIL:frank@customer.test\r\nIMPP:xmpp:carol@chat.test"),
+        card("VERSION:4.0\r\nFN:Gr\u{1b}ace\r\nEMAIL:grace@customer.test"),
+        card("VERSION:4.0\r\nFN:Alice\r\nEMAIL:alice@acme.test"),
+    ]
+    .concat();
+    let report = world.ask(send(file, "text/vcard")).await.json();
+    assert_eq!(report["counts"], json!({"created": 2, "updated": 1, "unchanged": 0, "refused": 4}));
+    let lines = report["lines"].as_array().expect("lines");
+    let seen: Vec<_> = lines.iter().map(|l| (l["line"].as_u64(), l["result"].as_str())).collect();
+    assert_eq!(
+        seen[..3],
+        [(Some(1), Some("created")), (Some(1), Some("created")), (Some(9), Some("updated"))]
+    );
+    let reason = |i: usize| lines[i]["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason(3).contains("vCard 2.1") && reason(5).contains("U+001B"), "{report}");
+    // Nothing goes to any of the addresses until they are confirmed.
+    let dave = world.get(ALICE, "/v1/contacts?q=dave@customer").await.json();
+    let dave = &dave["items"][0];
+    assert_eq!(dave["name"], "Dave");
+    let states: Vec<_> =
+        dave["addresses"].as_array().expect("two").iter().map(|a| &a["state"]).collect();
+    assert_eq!(states, ["claimed", "claimed"]);
+
+    let nothing = world.ask(send("email,name\na@b.test,A\n".to_owned(), "text/vcard")).await;
+    assert_eq!(nothing.problem().0, 422);
+    let many = card("VERSION:4.0\r\nEMAIL:a@b.test").repeat(10_001);
+    assert_eq!(world.ask(send(many, "text/x-vcard")).await.problem().0, 422);
+    let photo = card(&format!("VERSION:4.0\r\nPHOTO:{}", "A".repeat(20_000_000)));
+    assert_eq!(world.ask(send(photo, "text/vcard")).await.problem(), (413, "too-large".into()));
+    let photo = card(&format!("VERSION:4.0\r\nPHOTO:{}\r\nEMAIL:h@b.test", "A".repeat(3_000_000)));
+    assert_eq!(world.ask(send(photo, "text/vcard")).await.json()["counts"]["created"], 1);
 }

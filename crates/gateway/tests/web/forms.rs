@@ -174,3 +174,21 @@ async fn abuse_portal_a_visitor_takes_no_room_for_files() {
         .set_payload("--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\na\r\n--b--\r\n");
     assert_eq!(browser.send(request).await.status, 400);
 }
+
+#[actix_web::test]
+async fn a_contact_is_deleted_only_by_its_own_form() {
+    let world = World::new().await;
+    let mut alice = world.signed_in("alice@acme.test").await;
+    let list = alice.get("/contacts?q=carol").await.body;
+    let (_, id) = list.split_once("/contacts/con_").expect("Carol's page");
+    let page = format!("/contacts/con_{}", &id[..26]);
+    let path = format!("{page}/delete");
+    assert_eq!(alice.post(&path, &[("csrf", "guessed")]).await.status, 403);
+    let shown = alice.get(&page).await.body;
+    assert!(shown.contains("Delete this contact") && shown.contains("not called back"), "{shown}");
+    assert_eq!(alice.fill(&page, &path, &[]).await.to(), (303, "/contacts"));
+    let after = alice.get("/contacts").await.body;
+    assert!(after.contains("Carol is not among the contacts any more."), "{after}");
+    assert_eq!(alice.get(&page).await.status, 404);
+    assert_eq!(world.accepted("contact.delete").await.len(), 1);
+}

@@ -1,6 +1,7 @@
 //! What a member sees and asks for.
 
 use isthmus_domain::{clock::Millis, delivery::State};
+use isthmus_store::{ChangeSet, rows};
 
 use crate::support::{NOW, World};
 
@@ -191,12 +192,24 @@ async fn contacts_are_added_changed_and_imported_with_a_report() {
         "--xyz\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n{csrf}\r\n--xyz\r\n\
          Content-Disposition: form-data; name=\"file\"; filename=\"people.csv\"\r\n\r\n{csv}\r\n--xyz--\r\n"
     );
-    let request = actix_web::test::TestRequest::post()
-        .uri("/contacts/import")
-        .insert_header(("Content-Type", "multipart/form-data; boundary=xyz"))
-        .set_payload(body);
-    let report = alice.send(request).await;
+    let import = |body: String| {
+        actix_web::test::TestRequest::post()
+            .uri("/contacts/import")
+            .insert_header(("Content-Type", "multipart/form-data; boundary=xyz"))
+            .set_payload(body)
+    };
+    let cards = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Frank\r\nEMAIL:frank@press.test\r\nIMPP:xmpp:frank@chat.test\r\n\
+                 END:VCARD\r\nBEGIN:VCARD\r\nVERSION:2.1\r\nEND:VCARD\r\n";
+    let as_cards = body.replace(csv, cards).replace("people.csv", "people.vcf");
+    let no_cards = body.replace("people.csv", "people.vcf");
+    let report = alice.send(import(body)).await;
     assert!(report.body.contains("1 added, 1 known already, 2 refused"), "{}", report.body);
+    let report = alice.send(import(as_cards)).await;
+    assert!(report.body.contains("1 added, 0 known already, 1 refused"), "{}", report.body);
+    assert!(report.body.contains("export it as 3.0 or 4.0"), "{}", report.body);
+    assert!(alice.get("/contacts?q=frank").await.body.contains("chat not verified"));
+    assert_eq!(alice.send(import(no_cards)).await.to(), (303, "/contacts"));
+    assert!(alice.get("/contacts").await.body.contains("This is no vCard file"));
     assert!(alice.get("/contacts?q=erin").await.body.contains("erin@press.test"));
 }
 
@@ -251,4 +264,50 @@ async fn assets_are_cached_under_their_version_and_pages_never() {
     );
     assert_eq!(browser.get("/assets/../Cargo.toml").await.status, 404);
     assert_eq!(browser.get("/nothing/here").await.status, 404);
+}
+
+/// A mail that is known to be bad lies held in Alice's inbox: her page lets it in, nobody else's.
+#[actix_web::test]
+async fn a_held_mail_is_let_in_by_the_member_it_is_for() {
+    let world = World::new().await;
+    let (talk, _) = world.conversation(&[]).await;
+    let mut held = world.message(&talk, "carol@customer.test", "Please read.");
+    let mail = serde_json::json!({
+        "mail_from": "carol@customer.test", "rcpts": ["alice@acme.test"], "raw": "hash", "size": 9,
+        "trust": "bad", "verdict": "dmarc=fail", "identity": null,
+    });
+    let new = isthmus_gateway::accept::NewTransaction {
+        tenant: &world.acme,
+        member: None,
+        service: "mail.in",
+        source: "smtp",
+        params: &mail,
+        dedupe: None,
+    };
+    let origin = world.gateway.transaction(new);
+    let parts = [origin.id.as_bytes(), b"alice@acme.test".as_slice()];
+    held.id = isthmus_domain::ids::MessageId::derived(Millis(origin.at), &parts).into();
+    held.transaction_id.clone_from(&origin.id);
+    held.held = Some("the mail is not from where it says".into());
+    let path = format!("/messages/{}/held", held.id);
+    let origin = rows::Transaction { ended_at: Some(1), state: "done".into(), ..origin };
+    world
+        .commit(ChangeSet {
+            new_transactions: vec![origin],
+            once_messages: vec![held.clone()],
+            ..ChangeSet::default()
+        })
+        .await;
+    let page = format!("/conversations/{talk}");
+    let fields = [("action", "allow"), ("back", talk.as_str())];
+    let mut bob = world.signed_in("bob@acme.test").await;
+    assert_eq!(bob.fill("/settings", &path, &fields).await.status, 404);
+    assert!(world.accepted("mail.allow").await.is_empty());
+    let mut alice = world.signed_in("alice@acme.test").await;
+    assert!(alice.get(&page).await.body.contains("waits for you"));
+    assert_eq!(alice.fill(&page, &path, &fields).await.to(), (303, page.as_str()));
+    let asked = world.accepted("mail.allow").await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["message_id"], held.id.as_str());
+    assert_eq!(asked[0]["member_id"], world.member("alice@acme.test"));
 }

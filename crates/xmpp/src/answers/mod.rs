@@ -60,7 +60,7 @@ pub(crate) async fn answer(
     to: &Jid,
 ) -> String {
     let answer = match iq.children().next() {
-        Some(payload) => route(&Request { link, kind, payload, from, to: to.target() }).await,
+        Some(payload) => route(&Request { link, kind, payload, from, to: link.target(to) }).await,
         None => Err(StanzaError::bad_request("The request is empty.")),
     };
     let id = iq.attr("id").unwrap_or_default();

@@ -142,6 +142,7 @@ pub(crate) fn contact(t: Typed<'_>) -> ContactView {
         name: t("Bob Builder"),
         email: t("bob@customer.test"),
         bridge_address: "bob=customer.test@bridge.acme.test".to_owned(),
+        deletable: true,
         presence: Some(Presence::Available),
         addresses: addresses(t, "bob@customer.test"),
         refused: Some((
