@@ -215,9 +215,7 @@ impl Batch<'_> {
         let history = self.history_for(&talk, &author.key, i64::MAX).await?;
         let (quoted, left_out) = words::quoted(&history, self.now, &tenant.tenant.time_zone);
         let link = self.conversation_link(&talk, &author.key, i64::MAX);
-        let more =
-            if left_out > 0 { format!("{left_out} earlier messages, ") } else { String::new() };
-        let text = format!("{quoted}\n\n{more}all of it: {link}");
+        let text = words::history_chat(&quoted, left_out, &link);
         self.line(tenant, transaction, chat, contact, text).await
     }
 
@@ -274,8 +272,10 @@ impl Batch<'_> {
                 let choice = Choice::Email;
                 return self.decided_here(tenant, transaction, chat, asked, choice, author).await;
             }
-            (_, Chat::Email { .. }) => "Send !email to the contact whom you want to write to: here                                         nobody reads it."
-                .to_owned(),
+            (_, Chat::Email { .. }) => {
+                "Send !email to the contact whom you want to write to: here nobody reads it."
+                    .to_owned()
+            }
             _ => format!(
                 "{}\nTo write to somebody, add NAME\\40DOMAIN@{} as a contact.",
                 words::help(None),

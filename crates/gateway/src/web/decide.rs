@@ -150,7 +150,7 @@ async fn question(
     others.retain(|a| *a != chosen);
     Ok(DecideState::Open {
         about,
-        excerpt: message.as_ref().map(|m| people::excerpt(&m.text, EXCERPT)).unwrap_or_default(),
+        excerpt: message.as_ref().map(|m| people::excerpt_of(m, EXCERPT)).unwrap_or_default(),
         written: Millis(message.map_or(first.created_at, |m| m.at)),
         deadline,
         then,

@@ -126,7 +126,7 @@ impl Facts {
             id: conversation.id.parse().ok()?,
             title: title(me, &others),
             subject: Some(conversation.subject.clone()).filter(|s| !s.is_empty()),
-            excerpt: last.map(|m| people::excerpt(&m.text, EXCERPT)).unwrap_or_default(),
+            excerpt: last.map(|m| people::excerpt_of(m, EXCERPT)).unwrap_or_default(),
             medium: last.map_or(crate::pages::words::Medium::Email, |m| {
                 people::medium(tenant, &m.medium, &m.from_person)
             }),
