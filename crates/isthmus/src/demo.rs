@@ -86,6 +86,7 @@ pub(crate) async fn run(mut config: Config) -> Result<()> {
     let loopback = ["127.0.0.0/8", "::1/128"].map(|n| toml::Value::String(n.into()));
     config.default_to("smtp.trusted_networks", toml::Value::Array(loopback.to_vec()));
     config.default_to("smtp.hostname", toml::Value::String("isthmus.demo".into()));
+    config.check_values()?;
     {
         let store = serve::store(&config).await?;
         let chance = Arc::new(serve::chance());

@@ -73,6 +73,7 @@ pub(crate) struct Demo {
 /// # Errors
 /// One clear line for what cannot be started.
 pub(crate) async fn serve(config: Config, demo: Demo, ready: impl FnOnce()) -> Result<()> {
+    config.check_values()?;
     if let Some(relay) = config.relay() {
         isthmus_mail::send::Relay::from_url(&relay).context("smtp.relay cannot be used")?;
     }
@@ -200,6 +201,9 @@ pub(crate) async fn serve(config: Config, demo: Demo, ready: impl FnOnce()) -> R
 }
 
 fn taken(key: &str, address: &str) -> String {
+    if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return format!("{key} = {address} is not HOST:PORT, such as 127.0.0.1:8080");
+    }
     format!("{key} = {address} cannot be listened on; set {key} to an address that is free")
 }
 

@@ -386,15 +386,23 @@ pub(crate) fn question_chat(
 }
 
 /// What `!help` says.
-pub(crate) fn help(name: Option<&str>) -> String {
-    let who = name.map_or_else(
-        || "This is the bridge between chat and email.".to_owned(),
-        |n| format!("What you write here goes to {n}."),
-    );
+pub(crate) fn help(name: &str) -> String {
     format!(
-        "{who}\n\
+        "What you write here goes to {name}.\n\
          !email Subject, then your text on the next lines: answers by email\n\
          !history: the conversation so far\n\
+         !retry, !email, !abort (or 1, 2, 3): answers an open question\n\
+         !stop: no more messages from here\n\
+         !help: this"
+    )
+}
+
+/// The same from the bridge itself, where nobody reads.
+pub(crate) fn help_of_the_bridge(bridge_domain: &str) -> String {
+    format!(
+        "This is the bridge between chat and email: nobody reads here.\n\
+         To write to somebody, add NAME\\40DOMAIN@{bridge_domain} as a contact: \
+         bob\\40example.org@{bridge_domain} for bob@example.org\n\
          !retry, !email, !abort (or 1, 2, 3): answers an open question\n\
          !stop: no more messages from here\n\
          !help: this"
