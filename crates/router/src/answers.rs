@@ -1,7 +1,7 @@
 //! The mails with which the bridge answers a member who asked for something it cannot do.
 
 /// The recipient has no verified IM address.
-pub(crate) fn no_im(name: &str, address: &str, public_url: &str, bridge: &str) -> (String, String) {
+pub(crate) fn no_im(name: &str, address: &str, public_url: &str) -> (String, String) {
     (
         format!("No chat address is known for {name}"),
         format!(
@@ -9,8 +9,7 @@ pub(crate) fn no_im(name: &str, address: &str, public_url: &str, bridge: &str) -
              You can\n\
              → Add one\n{public_url}/contacts?add={address}\n\
              → Answer by email instead: just write to {address}\n\n\
-             Your text is in your mail program's sent folder. Once the address is verified, forward the mail \
-             to im@{bridge} again.\n"
+             Your text is in your mail program's sent folder. Once the address is verified, send it again.\n"
         ),
     )
 }
@@ -56,8 +55,9 @@ pub(crate) fn held(name: &str, address: &str, subject: &str, link: &str) -> (Str
     (
         format!("A mail from {address} waits for you"),
         format!(
-            "Somebody answered to your conversation address, but the sender <{address}> is not the one it \
-             belongs to, {name}, or could not be proven. Subject: {subject}\n\n\
+            "A mail from <{address}> came to the address at which {name} answers you. It is not from \
+             {name}'s own address, or nothing proves that it is, so it was held back.\n\n\
+             Subject: {subject}\n\n\
              → Look at it and let it through\n{link}\n\nIf you do nothing, it stays held back.\n"
         ),
     )
