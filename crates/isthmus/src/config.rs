@@ -542,7 +542,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "[http]\nlisten = [\n").expect("written");
-        let error = Config::load(Some(&file), environment(&[])).err().expect("no TOML");
+        let error = Config::load(Some(&file), environment(&[])).expect_err("no TOML");
         let said = format!("{error:#}");
         assert!(said.contains("c.toml: line 2: unclosed array") && !said.contains('\n'), "{said}");
         let set = [("ISTHMUS__DELIVERY__RETRY_INTERVAL", "soon")];
