@@ -188,6 +188,10 @@
   const pane = document.querySelector(".scroll");
   if (pane && !location.hash && getComputedStyle(pane).overflowY === "visible") scrollTo(0, body.scrollHeight);
 
+  // A message too long for the pane is read from its beginning.
+  const newest = pane && pane.querySelector(".timeline > .entry:last-child");
+  if (newest && !location.hash && newest.offsetHeight > pane.clientHeight) newest.scrollIntoView({ block: "start" });
+
   markUnread();
 
   // Drafts: what was typed survives leaving the page, until it is sent or the reader signs out.

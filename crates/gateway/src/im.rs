@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use isthmus_domain::{
     address::{Email, ImAddress},
+    command::{Chat, read_chat},
     delivery::Reach,
     failpoint,
     service::ChatIn,
@@ -144,6 +145,10 @@ async fn signal(gateway: &Arc<Gateway>, event: Event) -> Option<(InMessage, Answ
         }
         Event::Command { bridge_domain, from, to, text, id, answer } => {
             // A command is the text it stands for; what it says comes as a message.
+            let done_words = match read_chat(&text, false) {
+                Chat::Email { text, .. } if !text.is_empty() => "It goes out as an email.",
+                _ => "The answer comes as a message.",
+            };
             let (done, committed) = oneshot::channel();
             let message = InMessage {
                 bridge_domain,
@@ -159,7 +164,7 @@ async fn signal(gateway: &Arc<Gateway>, event: Event) -> Option<(InMessage, Answ
             };
             tokio::spawn(async move {
                 let said = match committed.await {
-                    Ok(Ok(())) => "Done. The answer comes as a message.".to_owned(),
+                    Ok(Ok(())) => done_words.to_owned(),
                     Ok(Err(why)) => why,
                     Err(_) => "That did not work. Please try again.".to_owned(),
                 };

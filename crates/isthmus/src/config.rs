@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// One key that may be set.
 struct Key {
@@ -100,9 +100,11 @@ impl Config {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("the configuration {} cannot be read", path.display()))?;
-            let table: toml::Table = text
-                .parse()
-                .with_context(|| format!("the configuration {} is not TOML", path.display()))?;
+            let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+                let before = text.get(..e.span().map_or(0, |s| s.start)).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                anyhow!("{}: line {line}: {}", path.display(), e.message())
+            })?;
             flatten("", &toml::Value::Table(table), &mut |name, value| {
                 set(&mut values, &mut unset, name, value)
                     .with_context(|| format!("in {}", path.display()))
@@ -297,6 +299,20 @@ impl Config {
     /// When it is no list.
     pub(crate) fn file_hosts(&self) -> Result<Vec<String>> {
         self.list("xmpp.file_hosts")
+    }
+
+    /// What can be wrong with a value by itself, found before anything is made or opened.
+    ///
+    /// # Errors
+    /// Names the key whose value is wrong.
+    pub(crate) fn check_values(&self) -> Result<()> {
+        self.trusted_networks()?;
+        self.dns_servers()?;
+        self.file_hosts()?;
+        for name in ["retry_interval", "decision_deadline", "expire_after", "receipt_timeout"] {
+            self.span_ms(&format!("delivery.{name}"))?;
+        }
+        Ok(())
     }
 
     /// A time span of the `delivery` section in milliseconds.
@@ -519,6 +535,20 @@ mod tests {
         assert!(printed.contains("url = \"sqlite://./isthmus-data/isthmus.db\""), "{printed}");
         assert!(printed.contains("smtp://me:********@mx.test:587?tls=required"), "{printed}");
         assert!(!printed.contains("hush"), "{printed}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_on_one_line() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[http]\nlisten = [\n").expect("written");
+        let error = Config::load(Some(&file), environment(&[])).expect_err("no TOML");
+        let said = format!("{error:#}");
+        assert!(said.contains("c.toml: line 2: unclosed array") && !said.contains('\n'), "{said}");
+        let set = [("ISTHMUS__DELIVERY__RETRY_INTERVAL", "soon")];
+        let config = Config::load(None, environment(&set)).expect("loads");
+        let error = config.check_values().expect_err("no time span");
+        assert!(error.to_string().contains("delivery.retry_interval = \"soon\""), "{error}");
     }
 
     #[test]

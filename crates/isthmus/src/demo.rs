@@ -1,13 +1,16 @@
 //! `isthmus demo`: everything on this machine, with people who have a past.
 
 use anyhow::Result;
-use isthmus_domain::clock::Clock;
+use isthmus_domain::{address::ImAddress, clock::Clock};
 use std::sync::Arc;
 
 use crate::{apply, commands::say, config::Config, seed, serve};
 
 /// The password of everybody in the demo.
 const PASSWORD: &str = "isthmus";
+
+/// The contacts who can be written to by chat at once.
+const AT_THEIR_CHAT: [&str; 2] = ["web:carol@customer.test", "web:dario@supplier.test"];
 
 const PEOPLE: &str = r#"
 [[tenant]]
@@ -83,6 +86,7 @@ pub(crate) async fn run(mut config: Config) -> Result<()> {
     let loopback = ["127.0.0.0/8", "::1/128"].map(|n| toml::Value::String(n.into()));
     config.default_to("smtp.trusted_networks", toml::Value::Array(loopback.to_vec()));
     config.default_to("smtp.hostname", toml::Value::String("isthmus.demo".into()));
+    config.check_values()?;
     {
         let store = serve::store(&config).await?;
         let chance = Arc::new(serve::chance());
@@ -97,8 +101,10 @@ pub(crate) async fn run(mut config: Config) -> Result<()> {
     let logins = ["alice@acme.test", "ben@acme.test", "gwen@globex.test"]
         .map(|email| (email.to_owned(), PASSWORD.to_owned()))
         .to_vec();
+    // What is tried first is to write to somebody who is there; that they can go away comes next.
+    let at_their_chat = AT_THEIR_CHAT.iter().filter_map(|who| ImAddress::parse(who).ok()).collect();
     let (url, smtp) = (config.public_url(), config.smtp_listen());
-    serve::serve(config, logins, || say(&welcome(&url, &smtp))).await
+    serve::serve(config, serve::Demo { logins, at_their_chat }, || say(&welcome(&url, &smtp))).await
 }
 
 /// Fits a terminal of 24 lines and 80 columns, with addresses of the usual length.
@@ -145,5 +151,8 @@ mod tests {
     #[test]
     fn the_people_are_a_declaration() {
         assert_eq!(apply::read(PEOPLE).expect("is taken").passwords(), 3);
+        for who in AT_THEIR_CHAT {
+            assert!(ImAddress::parse(who).is_ok() && PEOPLE.contains(&format!("im = [\"{who}\"]")));
+        }
     }
 }

@@ -79,12 +79,7 @@ pub(crate) async fn doctor(config: &Config, json: bool) -> Result<()> {
 /// What `serve` would stumble over before it opens anything.
 fn settings(config: &Config) -> Result<String> {
     config.check_engines()?;
-    config.trusted_networks()?;
-    config.dns_servers()?;
-    config.file_hosts()?;
-    for name in ["retry_interval", "decision_deadline", "expire_after", "receipt_timeout"] {
-        config.span_ms(&format!("delivery.{name}"))?;
-    }
+    config.check_values()?;
     match config.smtp_certificate()? {
         Some((certificate, key)) => {
             isthmus_mail::smtp::tls_config(&certificate, &key)

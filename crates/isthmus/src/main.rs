@@ -137,7 +137,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Serve { role, .. } => {
             commands::check_role(role)?;
             log(&config, "info");
-            serve::serve(config, vec![], || tracing::info!("Isthmus is ready")).await
+            serve::serve(config, serve::Demo::default(), || tracing::info!("Isthmus is ready"))
+                .await
         }
         Command::Migrate { what, json } => commands::migrate(&config, what, json).await,
         Command::Apply { file } => commands::apply(&config, &file).await,

@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use isthmus_domain::{
+    address::ImAddress,
     clock::{Chance, Clock, Millis},
     signed::SignedLinks,
 };
@@ -58,15 +59,21 @@ pub(crate) async fn store(config: &Config) -> Result<Store> {
         .with_context(|| format!("the database {url} cannot be opened"))
 }
 
+/// What is different in the demo.
+#[derive(Default)]
+pub(crate) struct Demo {
+    /// Email address and password of everybody whom the sign-in page offers.
+    pub(crate) logins: Vec<(String, String)>,
+    /// Who counts as sitting at their web chat, though nobody has opened it.
+    pub(crate) at_their_chat: Vec<ImAddress>,
+}
+
 /// Serves until it is told to stop. `ready` is called once all doors are open.
 ///
 /// # Errors
 /// One clear line for what cannot be started.
-pub(crate) async fn serve(
-    config: Config,
-    demo_logins: Vec<(String, String)>,
-    ready: impl FnOnce(),
-) -> Result<()> {
+pub(crate) async fn serve(config: Config, demo: Demo, ready: impl FnOnce()) -> Result<()> {
+    config.check_values()?;
     if let Some(relay) = config.relay() {
         isthmus_mail::send::Relay::from_url(&relay).context("smtp.relay cannot be used")?;
     }
@@ -93,6 +100,7 @@ pub(crate) async fn serve(
     let mut networks: HashMap<&'static str, Arc<dyn ImNetwork>> = HashMap::new();
     let web_chat = WebChat::new(store.clone(), events_tx.clone(), Arc::clone(&clock));
     networks.insert("web", Arc::new(web_chat.clone()));
+    let _at_their_chat: Vec<_> = demo.at_their_chat.iter().map(|who| web_chat.open(who)).collect();
     let xmpp = config.xmpp().map(|(server, secret)| {
         let mut xmpp = XmppConfig::new(server, secret);
         xmpp.upload_service = config.xmpp_upload_service();
@@ -120,7 +128,7 @@ pub(crate) async fn serve(
             spool: spool.clone(),
             keeps_mail: config.relay().is_none(),
             file_hosts: config.file_hosts()?,
-            demo_logins,
+            demo_logins: demo.logins,
         },
     });
     let names = Arc::new(im::DirectoryNames(Arc::clone(&gateway)));
@@ -193,6 +201,9 @@ pub(crate) async fn serve(
 }
 
 fn taken(key: &str, address: &str) -> String {
+    if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return format!("{key} = {address} is not HOST:PORT, such as 127.0.0.1:8080");
+    }
     format!("{key} = {address} cannot be listened on; set {key} to an address that is free")
 }
 

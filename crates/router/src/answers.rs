@@ -1,16 +1,15 @@
 //! The mails with which the bridge answers a member who asked for something it cannot do.
 
 /// The recipient has no verified IM address.
-pub(crate) fn no_im(name: &str, address: &str, public_url: &str, bridge: &str) -> (String, String) {
+pub(crate) fn no_im(name: &str, address: &str, public_url: &str) -> (String, String) {
     (
         format!("No chat address is known for {name}"),
         format!(
             "Your message to {name} <{address}> was not sent: no verified chat address is known for them.\n\n\
              You can\n\
-             → add one: {public_url}/contacts?add={address}\n\
-             → answer by email instead: just write to {address}\n\n\
-             Your text is in your mail program's sent folder. Once the address is verified, forward the mail \
-             to im@{bridge} again.\n"
+             → Add one\n{public_url}/contacts?add={address}\n\
+             → Answer by email instead: just write to {address}\n\n\
+             Your text is in your mail program's sent folder. Once the address is verified, send it again.\n"
         ),
     )
 }
@@ -34,7 +33,7 @@ pub(crate) fn confirm(name: &str, address: &str, link: &str, text: &str) -> (Str
         format!("Shall this go to {name} by chat?"),
         format!(
             "The mail you forwarded says that it came from {name} <{address}>, but that is only quoted text. \
-             Please confirm once:\n\n→ Yes, send it: {link}\n\nYour answer:\n{quoted}"
+             Please confirm once:\n\n→ Yes, send it\n{link}\n\nYour answer:\n{quoted}"
         ),
     )
 }
@@ -56,9 +55,10 @@ pub(crate) fn held(name: &str, address: &str, subject: &str, link: &str) -> (Str
     (
         format!("A mail from {address} waits for you"),
         format!(
-            "Somebody answered to your conversation address, but the sender <{address}> is not the one it \
-             belongs to, {name}, or could not be proven. Subject: {subject}\n\n\
-             → Look at it and let it through: {link}\n\nIf you do nothing, it stays held back.\n"
+            "A mail from <{address}> came to the address at which {name} answers you. It is not from \
+             {name}'s own address, or nothing proves that it is, so it was held back.\n\n\
+             Subject: {subject}\n\n\
+             → Look at it and let it through\n{link}\n\nIf you do nothing, it stays held back.\n"
         ),
     )
 }

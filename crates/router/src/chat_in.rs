@@ -44,7 +44,7 @@ impl Batch<'_> {
         let numbers = asked.as_ref().is_some_and(|row| row.state == "awaiting_decision");
         match read_chat(&chat.body, numbers) {
             Chat::Help => {
-                self.line(tenant, transaction, &chat, contact, words::help(Some(&to.name))).await
+                self.line(tenant, transaction, &chat, contact, words::help(&to.name)).await
             }
             Chat::Stop => self.stop(tenant, transaction, &chat, contact).await,
             Chat::Mistyped(word) => {
@@ -67,9 +67,10 @@ impl Batch<'_> {
                     }
                     None => {
                         let _ = subject;
-                        let text =
-                            "Write your text on the lines below !email, in the same message."
-                                .to_owned();
+                        let text = "Write your text on the lines below !email, in the same message: \
+                                    most clients begin a line with Shift+Enter. The commands of this \
+                                    contact have a form for it."
+                            .to_owned();
                         self.line(tenant, transaction, &chat, contact, text).await
                     }
                 }
@@ -215,9 +216,7 @@ impl Batch<'_> {
         let history = self.history_for(&talk, &author.key, i64::MAX).await?;
         let (quoted, left_out) = words::quoted(&history, self.now, &tenant.tenant.time_zone);
         let link = self.conversation_link(&talk, &author.key, i64::MAX);
-        let more =
-            if left_out > 0 { format!("{left_out} earlier messages, ") } else { String::new() };
-        let text = format!("{quoted}\n\n{more}all of it: {link}");
+        let text = words::history_chat(&quoted, left_out, &link);
         self.line(tenant, transaction, chat, contact, text).await
     }
 
@@ -274,13 +273,11 @@ impl Batch<'_> {
                 let choice = Choice::Email;
                 return self.decided_here(tenant, transaction, chat, asked, choice, author).await;
             }
-            (_, Chat::Email { .. }) => "Send !email to the contact whom you want to write to: here                                         nobody reads it."
-                .to_owned(),
-            _ => format!(
-                "{}\nTo write to somebody, add NAME\\40DOMAIN@{} as a contact.",
-                words::help(None),
-                tenant.tenant.bridge_domain
-            ),
+            (_, Chat::Email { .. }) => {
+                "Send !email to the contact whom you want to write to: here nobody reads it."
+                    .to_owned()
+            }
+            _ => words::help_of_the_bridge(&tenant.tenant.bridge_domain),
         };
         self.line(tenant, transaction, chat, None, text).await
     }

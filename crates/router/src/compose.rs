@@ -3,7 +3,7 @@
 use isthmus_domain::clock::Millis;
 use isthmus_store::rows;
 
-use crate::history::addresses;
+use crate::{history::addresses, notice_html::BY_MAIL};
 
 /// Longest history excerpt in one instant message, in characters.
 const IM_QUOTE: usize = 280;
@@ -25,6 +25,20 @@ pub(crate) fn when(at: Millis, now: Millis, zone: &str) -> String {
         format!("{} {time}", then.strftime("%-d %b"))
     } else {
         format!("{} {time}", then.strftime("%-d %b %Y"))
+    }
+}
+
+/// A time to come: `at 18:00`, `tomorrow at 9:15`, `on 12 Nov at 14:02`.
+pub(crate) fn deadline(at: Millis, now: Millis, zone: &str) -> String {
+    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone));
+    let time = then.strftime("%H:%M");
+    if then.date() == today.date() {
+        format!("at {time}")
+    } else if today.date().tomorrow().is_ok_and(|d| d == then.date()) {
+        format!("tomorrow at {time}")
+    } else {
+        format!("on {} at {time}", then.strftime("%-d %b"))
     }
 }
 
@@ -146,6 +160,16 @@ pub(crate) fn quoted(history: &[rows::Message], now: Millis, zone: &str) -> (Str
         (line, quote(&message.text))
     });
     fitting(blocks, "\n")
+}
+
+/// What `!history` says.
+pub(crate) fn history_chat(quoted: &str, left_out: usize, link: &str) -> String {
+    let more = match left_out {
+        0 => String::new(),
+        1 => "1 earlier message does not fit here. ".to_owned(),
+        n => format!("{n} earlier messages do not fit here. "),
+    };
+    format!("{quoted}\n\n{more}The whole conversation: {link}")
 }
 
 /// The same for a mail: one quiet block, with address, time and medium above each message.
@@ -330,17 +354,15 @@ pub(crate) fn question_mail(q: &Question<'_>) -> (String, String) {
     let days = if q.keep_days == 1 { "1 day".to_owned() } else { format!("{} days", q.keep_days) };
     let mut text = format!("{} is not reachable by chat right now.\n\n", q.name);
     let mut line = |what: &str, i: usize| {
-        text.push_str(&format!("→ {what}\n   {}\n   or by mail: {}\n", q.links[i], q.addresses[i]));
+        let (link, address) = (&q.links[i], &q.addresses[i]);
+        text.push_str(&format!("→ {what}\n{link}\n{BY_MAIL}{address}\n\n"));
     };
     line(&format!("Keep trying until {} is back (for {days})", q.name), 0);
     if q.can_email {
         line("Send it as an email instead", 1);
     }
     line("Don't send it", 2);
-    text.push_str(&format!(
-        "\n{}\n\nAlways do the same? Settings: {}\n\n",
-        q.otherwise, q.settings
-    ));
+    text.push_str(&format!("{}\n\nAlways do the same? Settings: {}\n\n", q.otherwise, q.settings));
     text.push_str("Your message:\n");
     for l in excerpt(q.text, 1_000).lines() {
         text.push_str(&format!("> {l}\n"));
@@ -364,15 +386,23 @@ pub(crate) fn question_chat(
 }
 
 /// What `!help` says.
-pub(crate) fn help(name: Option<&str>) -> String {
-    let who = name.map_or_else(
-        || "This is the bridge between chat and email.".to_owned(),
-        |n| format!("What you write here goes to {n}."),
-    );
+pub(crate) fn help(name: &str) -> String {
     format!(
-        "{who}\n\
+        "What you write here goes to {name}.\n\
          !email Subject, then your text on the next lines: answers by email\n\
          !history: the conversation so far\n\
+         !retry, !email, !abort (or 1, 2, 3): answers an open question\n\
+         !stop: no more messages from here\n\
+         !help: this"
+    )
+}
+
+/// The same from the bridge itself, where nobody reads.
+pub(crate) fn help_of_the_bridge(bridge_domain: &str) -> String {
+    format!(
+        "This is the bridge between chat and email: nobody reads here.\n\
+         To write to somebody, add NAME\\40DOMAIN@{bridge_domain} as a contact: \
+         bob\\40example.org@{bridge_domain} for bob@example.org\n\
          !retry, !email, !abort (or 1, 2, 3): answers an open question\n\
          !stop: no more messages from here\n\
          !help: this"
@@ -554,6 +584,9 @@ mod tests {
         assert_eq!(when(at, at.plus_ms(60_000), "Europe/Berlin"), "today 13:02");
         assert_eq!(when(at, at.plus_ms(86_400_000), "Europe/Berlin"), "yesterday 13:02");
         assert_eq!(when(at, at.plus_ms(10 * 86_400_000), "no/such"), "1 Jan 12:02");
+        assert_eq!(deadline(at.plus_ms(3_600_000), at, "Europe/Berlin"), "at 14:02");
+        assert_eq!(deadline(at.plus_ms(86_400_000), at, "Europe/Berlin"), "tomorrow at 13:02");
+        assert_eq!(deadline(at.plus_ms(3 * 86_400_000), at, "no/such"), "on 4 Jan at 12:02");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod live;
 mod mail_in;
 mod mail_out;
 mod mail_to_bridge;
+mod notice_html;
 mod notices;
 mod originals;
 mod outbound;

@@ -174,12 +174,8 @@ impl Batch<'_> {
         incoming: &Incoming,
         person: &Person,
     ) -> Result<(), StoreError> {
-        let (subject, body) = answers::no_im(
-            &person.name,
-            &person.key,
-            &self.router.config.public_url,
-            &tenant.tenant.bridge_domain,
-        );
+        let (subject, body) =
+            answers::no_im(&person.name, &person.key, &self.router.config.public_url);
         let id = incoming.parsed.message_id.as_deref();
         self.notice_mail(tenant, member, &subject, &body, id).await
     }

@@ -11,6 +11,7 @@ use isthmus_domain::{
 use isthmus_mail::mime::{self, Mailbox};
 use isthmus_store::{StoreError, TenantView, rows};
 
+use crate::notice_html::notice_html;
 use crate::{
     batch::Batch,
     compose as words,
@@ -80,7 +81,7 @@ impl Batch<'_> {
                     keep_days,
                     otherwise,
                     links: choices.map(link),
-                    addresses: choices.map(|c| format!("mailto:d-{token}+{}@{bridge}", c.as_str())),
+                    addresses: choices.map(|c| format!("d-{token}+{}@{bridge}", c.as_str())),
                     settings: format!("{}/settings", self.router.config.public_url),
                 });
                 self.notice_in(tenant, member, &row.conversation_id, &subject, &body, None).await?;
@@ -99,15 +100,15 @@ impl Batch<'_> {
         row: &rows::Delivery,
         deadline: Millis,
     ) -> String {
-        let at = words::when(deadline, self.now, &tenant.tenant.time_zone);
+        let at = words::deadline(deadline, self.now, &tenant.tenant.time_zone);
         let wish = standing(tenant.contact(&row.person).and_then(|c| c.policy.as_deref()))
             .or_else(|| standing(member.policy.as_deref()))
             .or_else(|| standing(tenant.tenant.policy.as_deref()));
         match wish.map(Standing::choice) {
-            Some(Choice::Email) => format!("If you do nothing, we send it as an email ({at})."),
-            Some(Choice::Abort) => format!("If you do nothing, we drop it ({at})."),
-            Some(Choice::Retry) => format!("If you do nothing, we keep trying ({at})."),
-            None => format!("If you do nothing, we ask again ({at})."),
+            Some(Choice::Email) => format!("If you do nothing, we send it as an email {at}."),
+            Some(Choice::Abort) => format!("If you do nothing, we drop it {at}."),
+            Some(Choice::Retry) => format!("If you do nothing, we begin to try again {at}."),
+            None => format!("If you do nothing, we ask again {at}."),
         }
     }
 
@@ -160,7 +161,8 @@ impl Batch<'_> {
         let subject = format!("Your message to {name} was not delivered");
         let text = self.text_of(row).await?;
         let body = format!(
-            "{subject}: {reason}.\n\nIt is kept in the conversation: {}/conversations/{}\n\n{}\n",
+            "{subject}: {}.\n\nIt is kept in the conversation: {}/conversations/{}\n\n{}\n",
+            reason.trim_end_matches('.'),
             self.router.config.public_url,
             row.conversation_id,
             words::excerpt(&text, 1_000).lines().map(|l| format!("> {l}\n")).collect::<String>()
@@ -342,7 +344,7 @@ impl Batch<'_> {
             in_reply_to: in_reply_to.map(ToOwned::to_owned),
             references: in_reply_to.map(ToOwned::to_owned).into_iter().collect(),
             date: self.now,
-            html: Some(mime::text_to_html(body)),
+            html: Some(notice_html(body)),
             text: body.to_owned(),
             attachments: vec![],
             auto_submitted: Some(mime::AutoSubmitted::AutoReplied),

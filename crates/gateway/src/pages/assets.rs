@@ -12,11 +12,16 @@ pub struct Asset {
 }
 
 /// All static files; under the address with their [`version`] they may be cached for good.
-pub const ASSETS: [Asset; 3] = [
+pub const ASSETS: [Asset; 4] = [
     Asset {
         path: "/assets/app.css",
         media_type: "text/css; charset=utf-8",
         body: include_str!("../../assets/app.css"),
+    },
+    Asset {
+        path: "/assets/mail.css",
+        media_type: "text/css; charset=utf-8",
+        body: include_str!("../../assets/mail.css"),
     },
     Asset {
         path: "/assets/app.js",

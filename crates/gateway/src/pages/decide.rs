@@ -41,6 +41,26 @@ pub enum DecideState {
         /// The other answers.
         others: Vec<Action>,
     },
+    /// It was decided to keep trying, and can still be decided otherwise.
+    Trying {
+        /// Who could not be reached.
+        about: Party,
+        /// The beginning of the message.
+        excerpt: String,
+        /// When the message was written.
+        written: Millis,
+        /// Until when we try.
+        until: Millis,
+        /// The other answers.
+        others: Vec<Action>,
+    },
+    /// It has arrived, so that there is nothing to decide any more.
+    Arrived {
+        /// Who has it.
+        about: Party,
+        /// Since when.
+        at: Millis,
+    },
     /// This reader has just decided.
     Done {
         /// Who could not be reached.

@@ -1,4 +1,5 @@
-//! Finds web addresses in plain text, so that pages can make them links.
+//! Finds web addresses in plain text, so that pages can make them links; and in the text of an HTML
+//! mail its links and bold words, which are kept there as Markdown writes them.
 
 /// A stretch of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +8,15 @@ pub enum Piece<'a> {
     Text(&'a str),
     /// An `http:` or `https:` address; nothing else ever becomes a link.
     Link(&'a str),
+    /// Words that lead to such an address.
+    Named {
+        /// What is read.
+        words: &'a str,
+        /// Where it leads.
+        link: &'a str,
+    },
+    /// Bold words.
+    Strong(&'a str),
 }
 
 /// Cuts `text` into pieces that together are the text again, unchanged.
@@ -37,6 +47,62 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
         out.push(Piece::Text(rest));
     }
     out
+}
+
+/// Octets within which a mark must end, so that a text of nothing but beginnings costs little.
+const MARKED: usize = 2_500;
+
+/// The same for the text of an HTML mail.
+#[must_use]
+pub fn marked_pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut out = Vec::new();
+    let (mut plain, mut at) = (0, 0);
+    while let Some(found) = text[at..].find(['[', '*']) {
+        let start = at + found;
+        let mark = &text[start..text.floor_char_boundary(start.saturating_add(MARKED))];
+        let Some((piece, length)) = named(mark).or_else(|| strong(mark)) else {
+            at = start + 1;
+            continue;
+        };
+        out.extend(pieces(&text[plain..start]));
+        out.push(piece);
+        at = start + length;
+        plain = at;
+    }
+    out.extend(pieces(&text[plain..]));
+    out
+}
+
+/// `[words](https://…)`, and its length. Whoever wrote the mail chose the words, so nothing that
+/// looks like an address of its own may stand for another one.
+fn named(text: &str) -> Option<(Piece<'_>, usize)> {
+    let words_end = text.find([']', '\n']).filter(|_| text.starts_with('['))?;
+    let words = &text[1..words_end];
+    let rest = text[words_end..].strip_prefix("](")?;
+    let link = &rest[..rest.find([')', '\n', ' '])?];
+    let is_web =
+        ["https://", "http://"].iter().any(|s| link.len() > s.len() && link.starts_with(s));
+    let honest = !words.is_empty() && !words.contains("://") && !words.starts_with("www.");
+    (rest[link.len()..].starts_with(')') && is_web && honest && link_length(link) == link.len())
+        .then(|| (Piece::Named { words, link }, words_end + 2 + link.len() + 1))
+}
+
+/// `**words**`, and its length.
+fn strong(text: &str) -> Option<(Piece<'_>, usize)> {
+    let rest = text.strip_prefix("**")?;
+    let words = &rest[..rest.find("**").filter(|end| *end > 0)?];
+    let is_bold = words.trim() == words && !words.contains(['\n', '[']) && !words.contains("://");
+    is_bold.then(|| (Piece::Strong(words), words.len() + 4))
+}
+
+/// What marked text says without its marks.
+#[must_use]
+pub fn without_marks(text: &str) -> String {
+    let said = |piece: &Piece<'_>| match *piece {
+        Piece::Text(words) | Piece::Link(words) | Piece::Strong(words) => words.to_owned(),
+        Piece::Named { words, .. } => words.to_owned(),
+    };
+    marked_pieces(text).iter().map(said).collect()
 }
 
 /// Octets of the address that `text` begins with: up to white space or a delimiter of RFC 3986
@@ -98,8 +164,46 @@ mod tests {
             .iter()
             .map(|p| match p {
                 Piece::Text(t) | Piece::Link(t) => *t,
+                other => panic!("{other:?} in plain text"),
             })
             .collect();
         assert_eq!(joined, text);
+    }
+
+    #[test]
+    fn links_and_bold_words_of_an_html_mail_are_told_apart() {
+        assert_eq!(
+            marked_pieces("**Big news** [here](https://a.test/x), https://b.test. [x]"),
+            [
+                Piece::Strong("Big news"),
+                Piece::Text(" "),
+                Piece::Named { words: "here", link: "https://a.test/x" },
+                Piece::Text(", "),
+                Piece::Link("https://b.test"),
+                Piece::Text(". [x]"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_beginnings_is_read_in_no_time() {
+        let text = "[".repeat(200_000) + &"**[".repeat(100_000);
+        assert_eq!(without_marks(&text), text);
+        assert_eq!(without_marks("**Big** [one](https://a.test)"), "Big one");
+    }
+
+    #[test]
+    fn words_never_hide_an_address_behind_another_nor_anything_but_the_web() {
+        for text in [
+            "[https://bank.test](https://evil.test)",
+            "[www.bank.test](https://evil.test)",
+            "[click](javascript:alert(1))",
+            "[click](https://)",
+            "[a\nb](https://evil.test",
+            "**a\nb** ****",
+        ] {
+            let named = |p: &Piece<'_>| matches!(p, Piece::Named { .. } | Piece::Strong(_));
+            assert!(!marked_pieces(text).iter().any(named), "{text}");
+        }
     }
 }

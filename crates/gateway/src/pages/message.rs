@@ -129,7 +129,7 @@ impl Message {
     /// The text with its web addresses told apart.
     #[must_use]
     pub fn pieces(&self) -> Vec<Piece<'_>> {
-        links::pieces(&self.text)
+        if self.has_html() { links::marked_pieces(&self.text) } else { links::pieces(&self.text) }
     }
 }
 

@@ -154,11 +154,13 @@ fn composer(me: &Me, talk: &Talk, messages: &[rows::Message], unsent: Unsent) ->
     let key = talk.other(me).map_or("", |p| p.person.as_str());
     let party = people::party(&me.tenant, key, talk.other(me).map_or("", |p| p.name.as_str()));
     let chat = chat_reach(me, key);
-    // The switch stands where the other side last wrote, unless that cannot be answered.
-    let last = messages.iter().rev().find(|m| m.from_person != me.member.email && m.held.is_none());
-    let via = match last.or(messages.last()).map(|m| m.medium.as_str()) {
+    // The switch stands where the member left it, or else where the other side last wrote, unless
+    // that cannot be answered.
+    let last = messages.iter().rev().find(|m| m.held.is_none());
+    let is_mine = last.is_some_and(|m| m.from_person == me.member.email);
+    let via = match last.map(|m| m.medium.as_str()) {
         Some("im") => Via::Chat,
-        Some(_) if chat != ChatReach::Online => Via::Email,
+        Some(_) if is_mine || chat != ChatReach::Online => Via::Email,
         _ => Via::Chat,
     };
     let subject = if unsent.error.is_empty() { talk.row.subject.clone() } else { unsent.subject };

@@ -139,24 +139,23 @@ async fn question(
             (deadline, people::policy_for(tenant, member, &first.person))
         }
         Some(State::Retrying { expires, .. }) => (expires, Policy::Ask),
+        Some(State::Delivered { at, .. }) => return Ok(DecideState::Arrived { about, at }),
         Some(state) => return Ok(settled(first, member, about, state)),
         None => return Ok(DecideState::Unknown),
     };
     let message =
         visitor.portal.gateway.store.of(&first.tenant_id).message(&first.message_id).await?;
+    let excerpt = message.as_ref().map(|m| people::excerpt_of(m, EXCERPT)).unwrap_or_default();
+    let written = Millis(message.map_or(first.created_at, |m| m.at));
     let mut others = timeline::options(&first.person);
+    if first.state == "retrying" {
+        others.retain(|a| *a != Action::Retry);
+        return Ok(DecideState::Trying { about, excerpt, written, until: deadline, others });
+    }
     let chosen =
         Some(people::action(choice)).filter(|c| others.contains(c)).unwrap_or(Action::Retry);
     others.retain(|a| *a != chosen);
-    Ok(DecideState::Open {
-        about,
-        excerpt: message.as_ref().map(|m| people::excerpt(&m.text, EXCERPT)).unwrap_or_default(),
-        written: Millis(message.map_or(first.created_at, |m| m.at)),
-        deadline,
-        then,
-        chosen,
-        others,
-    })
+    Ok(DecideState::Open { about, excerpt, written, deadline, then, chosen, others })
 }
 
 fn settled(
@@ -168,8 +167,6 @@ fn settled(
     let (action, at, by) = match state {
         State::Aborted { at, by } => (Action::Abort, at, by),
         State::BecameEmail { at, by, .. } => (Action::Email, at, by),
-        // They came back before anybody answered, or it was decided to keep trying and that worked.
-        State::Delivered { at, .. } => (Action::Retry, at, String::new()),
         _ => (Action::Retry, Millis(row.created_at), String::new()),
     };
     let by = if by.is_empty() { reader.name.clone() } else { by };

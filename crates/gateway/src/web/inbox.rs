@@ -126,7 +126,10 @@ impl Facts {
             id: conversation.id.parse().ok()?,
             title: title(me, &others),
             subject: Some(conversation.subject.clone()).filter(|s| !s.is_empty()),
-            excerpt: last.map(|m| people::excerpt(&m.text, EXCERPT)).unwrap_or_default(),
+            excerpt: last
+                .map(|m| people::excerpt_of(m, EXCERPT))
+                .map(or_no_text)
+                .unwrap_or_default(),
             medium: last.map_or(crate::pages::words::Medium::Email, |m| {
                 people::medium(tenant, &m.medium, &m.from_person)
             }),
@@ -156,6 +159,11 @@ pub(super) fn title(me: &Me, others: &[&rows::Participant]) -> String {
         .map(|p| people::party(&me.tenant, &p.person, &p.name).called().to_owned())
         .collect();
     names.join(", ")
+}
+
+/// A message may be nothing but files.
+fn or_no_text(excerpt: String) -> String {
+    if excerpt.is_empty() { "(no text)".to_owned() } else { excerpt }
 }
 
 #[cfg(test)]

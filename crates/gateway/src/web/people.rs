@@ -9,7 +9,10 @@ use isthmus_im::Presence;
 use isthmus_store::{TenantView, rows};
 
 use super::Shared;
-use crate::pages::words::{Action, Medium, Party, Policy};
+use crate::pages::{
+    links::without_marks,
+    words::{Action, Medium, Party, Policy},
+};
 
 /// The network in front of an IM address.
 fn network(im: &str) -> &str {
@@ -117,6 +120,14 @@ pub(crate) fn excerpt(text: &str, chars: usize) -> String {
     match words.char_indices().nth(chars) {
         None => words,
         Some((end, _)) => format!("{}…", words[..end].trim_end()),
+    }
+}
+
+/// The beginning of a message, without the marks that the text of an HTML mail keeps.
+pub(crate) fn excerpt_of(message: &rows::Message, chars: usize) -> String {
+    match message.html_hash {
+        Some(_) => excerpt(&without_marks(&message.text), chars),
+        None => excerpt(&message.text, chars),
     }
 }
 

@@ -166,7 +166,7 @@ fn asked(
                 conversation: conversation.clone(),
                 at: Millis(last.at),
                 about: people::party(&me.tenant, &first.person, &first.person),
-                excerpt: people::excerpt(&message.text, EXCERPT),
+                excerpt: people::excerpt_of(message, EXCERPT),
                 waiting: u32::try_from(group.len()).unwrap_or(u32::MAX),
                 deadline,
                 then: people::policy_for(&me.tenant, &me.member, &first.person),
@@ -223,7 +223,7 @@ fn held(
         at: Millis(row.at),
         from: people::party(&me.tenant, &row.from_person, &row.from_name),
         reason: super::work::sentence(reason),
-        excerpt: people::excerpt(&row.text, EXCERPT),
+        excerpt: people::excerpt_of(row, EXCERPT),
     }
 }
 

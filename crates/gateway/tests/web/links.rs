@@ -1,6 +1,10 @@
 //! Links that travel with mails: to a question, to a conversation.
 
-use isthmus_domain::{clock::Millis, delivery::State, signed::Opens};
+use isthmus_domain::{
+    clock::Millis,
+    delivery::{Evidence, State},
+    signed::Opens,
+};
 use isthmus_store::ChangeSet;
 
 use crate::support::{NOW, World};
@@ -32,6 +36,28 @@ async fn a_link_of_a_question_shows_it_and_only_the_button_acts() {
         (decided[0]["action"].as_str(), decided[0]["by"].as_str()),
         (Some("abort"), Some("Alice"))
     );
+}
+
+#[actix_web::test]
+async fn a_link_of_a_question_says_what_became_of_it() {
+    let world = World::new().await;
+    let (conversation, _) = world.conversation(&["Hello"]).await;
+    let mut browser = world.browser();
+    let mut page = async |question: &str| {
+        let opens = Opens::Decide { question: question.into(), choice: "retry".into() };
+        let token = world.gateway.links.sign(opens, Millis(NOW.0 + 86_400_000));
+        browser.get(&format!("/d/{token}")).await.body
+    };
+    let (next, expires) = (Millis(NOW.0 + 60_000), Millis(NOW.0 + 3 * 86_400_000));
+    let trying = State::Retrying { attempt: 1, next, expires };
+    world.delivery(&conversation, &trying, "q1").await;
+    let shown = page("q1").await;
+    assert!(shown.contains("We keep trying to reach") && shown.contains("Is it paid?"), "{shown}");
+    assert!(shown.contains("value=\"abort\"") && !shown.contains("value=\"retry\""), "{shown}");
+    let arrived = State::Delivered { at: NOW, evidence: Evidence::Receipt };
+    world.delivery(&conversation, &arrived, "q2").await;
+    let shown = page("q2").await;
+    assert!(shown.contains("has your message") && !shown.contains("name=\"action\""), "{shown}");
 }
 
 #[actix_web::test]

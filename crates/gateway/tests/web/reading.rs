@@ -3,7 +3,7 @@
 use isthmus_domain::{clock::Millis, delivery::State};
 use isthmus_store::{ChangeSet, rows};
 
-use crate::support::{NOW, World};
+use crate::support::{Browser, NOW, World};
 
 #[actix_web::test]
 async fn a_conversation_is_listed_unread_and_read_once_it_was_opened() {
@@ -79,6 +79,50 @@ async fn a_message_becomes_a_transaction_once_however_often_it_is_sent() {
     let again = [("via", "email"), ("text", "Approved,\r\ngo ahead."), ("once", "other")];
     alice.fill(&page, &path, &again).await;
     assert_eq!(world.accepted("reply.email").await.len(), 1);
+}
+
+#[actix_web::test]
+async fn the_switch_stays_where_the_member_left_it() {
+    let world = World::new().await;
+    let (conversation, _) = world.conversation(&["Can you approve it?"]).await;
+    let mut alice = world.signed_in("alice@acme.test").await;
+    let page = format!("/conversations/{conversation}");
+    let chosen = async |alice: &mut Browser<'_>| {
+        let body = alice.get(&page).await.body;
+        ["chat", "email"].into_iter().find(|m| body.contains(&format!("id=\"via-{m}\" checked")))
+    };
+    // Carol wrote a mail and is away.
+    assert_eq!(chosen(&mut alice).await, Some("email"));
+    for (from, medium, then) in [
+        ("alice@acme.test", "im", "chat"),
+        ("carol@customer.test", "email", "email"),
+        ("carol@customer.test", "im", "chat"),
+        ("alice@acme.test", "email", "email"),
+    ] {
+        let message = world.message(&conversation, from, "And now?");
+        let message = rows::Message { medium: medium.into(), ..message };
+        world.commit(ChangeSet { once_messages: vec![message], ..ChangeSet::default() }).await;
+        assert_eq!(chosen(&mut alice).await, Some(then), "after {medium} from {from}");
+    }
+}
+
+#[actix_web::test]
+async fn the_text_of_an_html_mail_shows_links_and_bold_words_and_no_marks() {
+    let world = World::new().await;
+    let (conversation, _) = world.conversation(&[]).await;
+    let text = "**Big news**: [the offer](https://customer.test/o)";
+    let message = world.message(&conversation, "carol@customer.test", text);
+    let message = rows::Message { html_hash: Some("any".into()), ..message };
+    world.commit(ChangeSet { once_messages: vec![message], ..ChangeSet::default() }).await;
+    let mut alice = world.signed_in("alice@acme.test").await;
+    let inbox = alice.get("/").await.body;
+    assert!(inbox.contains("<bdi>Big news: the offer</bdi>"), "{inbox}");
+    let page = alice.get(&format!("/conversations/{conversation}")).await.body;
+    assert!(
+        page.contains("<strong>Big news</strong>: <a href=\"https://customer.test/o\""),
+        "{page}"
+    );
+    assert!(page.contains(">the offer</a>"), "{page}");
 }
 
 #[actix_web::test]

@@ -50,7 +50,7 @@ pub use parse::parse;
 pub use refusal::Refusal;
 pub(crate) use structure::MAX_HEADER;
 pub use subject::{base_subject, reply_subject, thread_keys};
-pub use twin::text_to_html;
+pub use twin::{link_to_html, text_to_html};
 
 /// Why a server before us called the mail bad, if one did; `None` also if the mail is malformed.
 #[must_use]

@@ -44,6 +44,17 @@ pub fn text_to_html(text: &str) -> String {
     out
 }
 
+/// Writes a link with its words.
+#[must_use]
+pub fn link_to_html(words: &str, target: &str) -> String {
+    let mut out = String::from("<a href=\"");
+    escape(&mut out, target);
+    out.push_str("\">");
+    escape(&mut out, words);
+    out.push_str("</a>");
+    out
+}
+
 /// How many `>` a line starts with, and what follows them.
 fn quote_depth(line: &str) -> (usize, &str) {
     let (mut depth, mut rest) = (0, line);
@@ -73,11 +84,7 @@ fn push_line(out: &mut String, line: &str) {
         let end = link_end(rest);
         let link = &rest[..end];
         if link.len() <= MAX_LINK {
-            out.push_str("<a href=\"");
-            escape(out, link);
-            out.push_str("\">");
-            escape(out, link);
-            out.push_str("</a>");
+            out.push_str(&link_to_html(link, link));
         } else {
             escape(out, link);
         }

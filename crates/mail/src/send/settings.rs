@@ -9,7 +9,7 @@ use url::Url;
 #[derive(Debug, thiserror::Error)]
 pub enum BadRelay {
     /// Not a URL at all.
-    #[error("the relay is written smtp://host:port or smtps://user:password@host:port: {0}")]
+    #[error("the relay is written smtp://host:port or smtps://user:password@host:port")]
     NotAUrl(#[from] url::ParseError),
     /// Another scheme.
     #[error("a relay is reached by smtp:// or smtps://, not by {0}://")]

@@ -226,6 +226,8 @@ fn decide_form(id: &str) -> String {
         let attributes = [("var", "decision"), ("type", "list-single"), ("label", "Decision")];
         xml.element("field", &attributes, |xml| {
             xml.empty("required", &[]);
+            // Some clients list the options only beside one that is chosen.
+            xml.leaf("value", &[], choices[0].0);
             for (value, label) in choices {
                 xml.element("option", &[("label", label)], |xml| xml.leaf("value", &[], value));
             }

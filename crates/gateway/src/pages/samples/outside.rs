@@ -45,6 +45,14 @@ pub(crate) fn decides(t: Typed<'_>) -> Vec<DecideView> {
         },
         DecideState::Expired { at: ago(30), then: Policy::Act(Action::Email) },
         DecideState::Unknown,
+        DecideState::Trying {
+            about: bob(),
+            excerpt: t("The truck leaves at five. Is somebody at the gate?"),
+            written: ago(20),
+            until: NOW.plus_ms(4_000 * MINUTE),
+            others: vec![Action::Email, Action::Abort],
+        },
+        DecideState::Arrived { about: bob(), at: ago(2) },
     ]
     .into_iter()
     .map(|state| DecideView { frame: frame(Who::Visitor), token: t("0tok"), state })
