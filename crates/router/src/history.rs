@@ -13,6 +13,8 @@ use crate::{
 
 /// Messages that are looked at for one history.
 const LOOK_BACK: u64 = 200;
+/// Messages among which nearly always is the one that is answered.
+const RECENT: u64 = 5;
 /// How long a link to a file or a conversation works.
 pub(crate) const LINK_MS: i64 = 14 * 86_400_000;
 
@@ -75,13 +77,23 @@ impl Batch<'_> {
         person: &str,
         before_seq: i64,
     ) -> Result<History, StoreError> {
+        self.look_back_over(talk, person, before_seq, LOOK_BACK).await
+    }
+
+    async fn look_back_over(
+        &self,
+        talk: &Talk,
+        person: &str,
+        before_seq: i64,
+        messages: u64,
+    ) -> Result<History, StoreError> {
         let mut all = if self.is_fresh(&talk.row.id) {
             Vec::new()
         } else {
             let scope = self.router.store.of(&talk.row.tenant_id);
-            scope.messages(&talk.row.id, Some(before_seq), LOOK_BACK).await?
+            scope.messages(&talk.row.id, Some(before_seq), messages).await?
         };
-        let cut = all.len() as u64 >= LOOK_BACK;
+        let cut = all.len() as u64 >= messages;
         // What this batch is about to write counts as written.
         for message in &self.plan.set.once_messages {
             let known = all.iter().any(|m| m.id == message.id);
@@ -155,7 +167,10 @@ impl Batch<'_> {
             starts: talk.participant(person).is_some_and(|p| p.history_seq == 0),
             ..Default::default()
         };
-        if !context.starts && message.in_reply_to.is_none() {
+        if !context.starts {
+            if let Some(older) = self.older_answered(talk, person, message).await? {
+                context.answers = Some(self.answered(tenant, person, &older).await?);
+            }
             return Ok(context);
         }
         let history = self.history_for(talk, person, message.seq).await?;
@@ -164,19 +179,33 @@ impl Batch<'_> {
             .in_reply_to
             .as_ref()
             .and_then(|id| history.iter().rfind(|m| &m.message_id == id));
-        let answered = named.unwrap_or(last);
-        // Whoever has seen the conversation sees by the place alone that the newest is meant.
-        if !context.starts && answered.id == last.id {
-            return Ok(context);
-        }
-        context.answers = Some(self.answered(tenant, person, answered).await?);
-        if context.starts {
-            context.earlier = history.len() - 1;
-            if context.earlier > 0 {
-                context.link = Some(self.conversation_link(talk, person, last.seq));
-            }
+        context.answers = Some(self.answered(tenant, person, named.unwrap_or(last)).await?);
+        context.earlier = history.len() - 1;
+        if context.earlier > 0 {
+            context.link = Some(self.conversation_link(talk, person, last.seq));
         }
         Ok(context)
+    }
+
+    /// The message that `message` says it answers, unless it is the newest that the recipient
+    /// has: whoever has seen the conversation sees by the place alone that that one is meant.
+    async fn older_answered(
+        &self,
+        talk: &Talk,
+        person: &str,
+        message: &rows::Message,
+    ) -> Result<Option<rows::Message>, StoreError> {
+        let Some(id) = &message.in_reply_to else { return Ok(None) };
+        let recent = self.look_back_over(talk, person, message.seq, RECENT).await?.messages;
+        if recent.last().is_some_and(|m| &m.message_id == id) {
+            return Ok(None);
+        }
+        if let Some(named) = recent.iter().rfind(|m| &m.message_id == id) {
+            return Ok(Some(named.clone()));
+        }
+        let scope = self.router.store.of(&talk.row.tenant_id);
+        let named = scope.message_called(&talk.row.id, id).await?;
+        Ok(named.filter(|m| m.seq < message.seq && was_part_of(m, person)))
     }
 
     /// The message that is answered, as the recipient knows it.

@@ -226,8 +226,8 @@ impl Batch<'_> {
         let told = talk.participant(person).map_or(0, |p| p.told_seq);
         if told > 0 {
             let scope = self.router.store.of(&row.tenant_id);
-            let recent = scope.messages(&row.conversation_id, None, 50).await?;
-            if !recent.iter().any(|m| m.from_person != person && m.seq > told) {
+            let recent = scope.last_authors(&row.conversation_id, 50).await?;
+            if !recent.iter().any(|(author, seq)| author != person && *seq > told) {
                 return Ok(false);
             }
         }

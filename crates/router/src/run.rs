@@ -306,20 +306,20 @@ impl Loop {
     /// Takes up what an earlier process left: messages that may not have gone out, and
     /// transactions that have not ended.
     async fn resume(&mut self) {
-        let mut after = None;
-        loop {
-            let found =
-                match self.router.store.deliveries_in("sending", after.as_deref(), 500).await {
-                    Ok(found) => found,
-                    Err(error) => {
-                        tracing::error!(%error, "Unfinished deliveries cannot be read");
-                        break;
-                    }
-                };
-            let Some(last) = found.last() else { break };
-            after = Some(last.id.clone());
-            for row in found.into_iter().filter(|r| r.medium == "im") {
-                self.live.note(&row);
+        let store = &self.router.store;
+        let ids = store.being_sent().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "Unfinished deliveries cannot be read");
+            Vec::new()
+        });
+        for ids in ids.chunks(500) {
+            match store.deliveries_by_id(ids).await {
+                Ok(found) => {
+                    found.iter().filter(|r| r.medium == "im").for_each(|row| self.live.note(row));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "Unfinished deliveries cannot be read");
+                    break;
+                }
             }
         }
         self.resend().await;

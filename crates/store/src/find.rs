@@ -207,6 +207,45 @@ impl Scope<'_> {
         Ok(found)
     }
 
+    /// Who wrote the last messages of a conversation, and where each stands in it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn last_authors(
+        &self,
+        conversation: &str,
+        limit: u64,
+    ) -> Result<Vec<(String, i64)>, StoreError> {
+        use e::messages::Column as C;
+        Ok(scoped!(self, messages)
+            .select_only()
+            .columns([C::FromPerson, C::Seq])
+            .filter(C::ConversationId.eq(conversation))
+            .order_by(C::Seq, Order::Desc)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.store.read)
+            .await?)
+    }
+
+    /// The message of a conversation that carries this Message-ID.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn message_called(
+        &self,
+        conversation: &str,
+        message_id: &str,
+    ) -> Result<Option<rows::Message>, StoreError> {
+        use e::messages::Column as C;
+        Ok(scoped!(self, messages)
+            .filter(C::MessageId.eq(message_id))
+            .filter(C::ConversationId.eq(conversation))
+            .order_by(C::Seq, Order::Desc)
+            .one(&self.store.read)
+            .await?)
+    }
+
     /// The first messages of a conversation, oldest first.
     ///
     /// # Errors

@@ -82,23 +82,39 @@ impl Store {
         texts::whole(&self.read, found).await
     }
 
-    /// Deliveries in this state, in order of their conversation, after a given id.
+    /// Ids of the deliveries that are being sent, in order.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn deliveries_in(
+    pub async fn being_sent(&self) -> Result<Vec<String>, StoreError> {
+        use e::deliveries::Column as C;
+        // Left to the database the order would make it walk through all that ever were.
+        let mut ids: Vec<String> = e::deliveries::Entity::find()
+            .select_only()
+            .column(C::Id)
+            .filter(C::State.eq("sending"))
+            .filter(C::DueAt.is_not_null())
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Deliveries by id, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deliveries_by_id(
         &self,
-        state: &str,
-        after: Option<&str>,
-        limit: u64,
+        ids: &[String],
     ) -> Result<Vec<rows::Delivery>, StoreError> {
         use e::deliveries::Column as C;
-        let mut select =
-            e::deliveries::Entity::find().filter(C::State.eq(state)).filter(C::DueAt.is_not_null());
-        if let Some(after) = after {
-            select = select.filter(C::Id.gt(after));
-        }
-        let found = select.order_by(C::Id, Order::Asc).limit(limit).all(&self.read).await?;
+        let found = e::deliveries::Entity::find()
+            .filter(C::Id.is_in(ids.iter().cloned()))
+            .order_by(C::Id, Order::Asc)
+            .all(&self.read)
+            .await?;
         texts::whole(&self.read, found).await
     }
 
