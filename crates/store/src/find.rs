@@ -238,12 +238,14 @@ impl Scope<'_> {
         message_id: &str,
     ) -> Result<Option<rows::Message>, StoreError> {
         use e::messages::Column as C;
-        Ok(scoped!(self, messages)
+        // Without an order: asked for one, the database walks through the conversation.
+        let found = scoped!(self, messages)
             .filter(C::MessageId.eq(message_id))
             .filter(C::ConversationId.eq(conversation))
-            .order_by(C::Seq, Order::Desc)
-            .one(&self.store.read)
-            .await?)
+            .limit(50)
+            .all(&self.store.read)
+            .await?;
+        Ok(found.into_iter().max_by_key(|m| m.seq))
     }
 
     /// The first messages of a conversation, oldest first.
