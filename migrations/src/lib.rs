@@ -19,3 +19,11 @@ impl MigratorTrait for Migrator {
         ]
     }
 }
+
+/// Runs statements one after the other.
+async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    for statement in statements {
+        manager.get_connection().execute_unprepared(statement).await?;
+    }
+    Ok(())
+}

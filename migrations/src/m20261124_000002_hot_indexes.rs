@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::run;
+
 /// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -33,13 +35,6 @@ const DOWN: &[&str] = &[
     "CREATE INDEX deliveries_conversation ON deliveries (conversation_id, state)",
     "CREATE INDEX deliveries_address ON deliveries (address, state)",
 ];
-
-async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
-    for statement in statements {
-        manager.get_connection().execute_unprepared(statement).await?;
-    }
-    Ok(())
-}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::run;
+
 /// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -13,13 +15,6 @@ const DOWN: &[&str] = &[
     "CREATE INDEX outbound_quota ON outbound (tenant_id, created_at)",
     "CREATE INDEX deliveries_wire ON deliveries (wire_id)",
 ];
-
-async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
-    for statement in statements {
-        manager.get_connection().execute_unprepared(statement).await?;
-    }
-    Ok(())
-}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

@@ -144,6 +144,7 @@ pub(crate) async fn serve(config: Config, demo: Demo, ready: impl FnOnce()) -> R
         clock,
         chance,
         notices: isthmus_router::NoticeBudget::default(),
+        receipts: isthmus_router::Receipts::default(),
         config: RouterConfig {
             public_url: config.public_url(),
             installation,

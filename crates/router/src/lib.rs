@@ -27,6 +27,7 @@ mod originals;
 mod outbound;
 mod plan;
 mod prepare;
+mod receipts;
 mod repeats;
 mod requests;
 mod run;
@@ -49,6 +50,7 @@ use isthmus_queue::{Bus, Queue};
 use isthmus_store::Store;
 
 pub use forged::NoticeBudget;
+pub use receipts::Receipts;
 pub use run::Running;
 
 /// Times and names that the router works with.
@@ -90,6 +92,8 @@ pub struct Router {
     pub chance: Arc<Chance>,
     /// Notices about forged mail, hour by hour.
     pub notices: NoticeBudget,
+    /// Whose clients send receipts.
+    pub receipts: Receipts,
     /// Times and names.
     pub config: RouterConfig,
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use isthmus_domain::clock::Millis;
 use isthmus_store::rows;
 
+use crate::receipts::Receipts;
+
 /// A message that a server took so shortly before its session ended, and for which nothing came
 /// back, may have died with the server.
 const DOUBTFUL_MS: i64 = 10_000;
@@ -137,11 +139,19 @@ impl Live {
     }
 
     /// The session of a tenant on a network ended: what its server took last goes again, before
-    /// anything newer, since nobody knows whether the server could still pass it on.
-    pub(crate) fn session_ended(&mut self, tenant: &str, network: &str, now: Millis) {
+    /// anything newer, since nobody knows whether the server could still pass it on. So does, of
+    /// whatever age, what a recipient has not confirmed whose client does so.
+    pub(crate) fn session_ended(
+        &mut self,
+        tenant: &str,
+        network: &str,
+        now: Millis,
+        receipts: &Receipts,
+    ) {
         let doubtful = |waiting: &Waiting| {
-            waiting.written_at.is_some_and(|at| now.since_ms(at) <= DOUBTFUL_MS)
-                && lane(&waiting.row) == (tenant.to_owned(), network.to_owned())
+            waiting.written_at.is_some_and(|at| {
+                now.since_ms(at) <= DOUBTFUL_MS || receipts.come_from(&waiting.row.address)
+            }) && lane(&waiting.row) == (tenant.to_owned(), network.to_owned())
         };
         let again: Vec<String> = self
             .by_wire
@@ -215,11 +225,16 @@ mod tests {
         // One has arrived meanwhile, and one that nobody has handed over yet is newer.
         live.note(&rows::Delivery { state: "delivered".into(), ..sending(3) });
         live.note(&sending(4));
-        live.session_ended("t", "web", Millis(16_000));
-        live.session_ended("other", "xmpp", Millis(16_000));
+        let receipts = Receipts::default();
+        live.session_ended("t", "web", Millis(16_000), &receipts);
+        live.session_ended("other", "xmpp", Millis(16_000), &receipts);
         assert_eq!(order(&live), [4], "another session's end changes nothing");
-        live.session_ended("t", "xmpp", Millis(16_000));
+        live.session_ended("t", "xmpp", Millis(16_000), &receipts);
         assert_eq!(order(&live), [2, 4]);
         assert!(live.has_older(&sending(4)) && !live.has_older(&sending(2)));
+        // What a client that confirms has not confirmed lay in the server for all that time.
+        receipts.came_from("xmpp:carol@chat.test");
+        live.session_ended("t", "xmpp", Millis(16_000), &receipts);
+        assert_eq!(order(&live), [1, 2, 4]);
     }
 }

@@ -541,7 +541,8 @@ impl Loop {
             return;
         };
         if let Some(tenant) = self.router.store.directory().by_bridge(&bridge_domain) {
-            self.live.session_ended(&tenant.tenant.id, &network, self.router.clock.now());
+            let (now, receipts) = (self.router.clock.now(), &self.router.receipts);
+            self.live.session_ended(&tenant.tenant.id, &network, now, receipts);
         }
         self.senders.recall((network, bridge_domain), noted);
     }

@@ -2,7 +2,7 @@
 
 use isthmus_domain::{
     clock::Millis,
-    delivery::{Effect, Happened, NotPossible, Policy, Reach, Standing, State},
+    delivery::{Effect, Evidence, Happened, NotPossible, Policy, Reach, Standing, State},
     ids::DeliveryId,
 };
 use isthmus_im::Presence;
@@ -134,6 +134,7 @@ impl Batch<'_> {
         let standing = standing(contact.and_then(|c| c.policy.as_deref()))
             .or_else(|| standing(member.and_then(|m| m.policy.as_deref())))
             .or_else(|| standing(tenant.and_then(|t| t.tenant.policy.as_deref())));
+        let settle_ms = Policy::default().settle_ms;
         Policy {
             standing,
             askable: rules.askable,
@@ -143,6 +144,11 @@ impl Batch<'_> {
             deadline_ms: config.decision_deadline_ms,
             expire_ms: config.expire_after_ms,
             receipt_ms: config.receipt_timeout_ms,
+            settle_ms: if self.router.receipts.come_from(&row.address) {
+                config.receipt_timeout_ms.max(settle_ms)
+            } else {
+                settle_ms
+            },
             ..Policy::default()
         }
     }
@@ -255,6 +261,9 @@ impl Batch<'_> {
             let reason = "they do not take messages at this chat address any more".to_owned();
             next = State::Failed { at: self.now, reason };
             effects = vec![Effect::TellFailed];
+        }
+        if matches!(next, State::Delivered { evidence: Evidence::Server, .. }) {
+            self.router.receipts.missed_from(&row.address);
         }
         write_state(&mut row, &next, self.now);
         row.version += 1;

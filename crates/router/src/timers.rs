@@ -68,6 +68,7 @@ impl Batch<'_> {
     pub(crate) async fn signal(&mut self, live: &Live, signal: &Signal) -> Result<(), StoreError> {
         match signal {
             Signal::Receipt { address, id } => {
+                self.router.receipts.came_from(address);
                 if let Some(row) = self.newest(live, id, address).await? {
                     self.happened(row, Happened::Evidence(Evidence::Receipt)).await?;
                 }

@@ -1,5 +1,7 @@
 //! Order within a conversation holds, whatever takes longer.
 
+use std::time::Duration;
+
 use isthmus_tests::{XmppKind, eventually};
 
 use super::{
@@ -107,4 +109,29 @@ async fn server_abuse_queue_39_what_waited_for_the_chat_server_comes_first() {
     })
     .await;
     check(&seen);
+}
+
+/// Carol's client confirms, but takes its time. What it has not confirmed has not arrived, however
+/// quiet her server was about it, and goes again when that one dies.
+#[tokio::test]
+async fn server_a_slow_client_is_waited_for_and_loses_nothing_with_its_server() {
+    let mut world = World::start().await;
+    let mut carol = world.online("carol").await;
+    world.mail(&Mail::new(CAROL, "Pump", "number 1")).await;
+    carol.expect_message(SOON).await;
+    world.sent("alice@acme.test", "Carol has it").await;
+    carol.command(serde_json::json!({"do": "receipts", "on": false})).await;
+    world.mail(&Mail::new(CAROL, "Valve", "number 2")).await;
+    let first = carol.expect_message(SOON).await;
+    carol.expect_silence(Duration::from_secs(11)).await;
+    assert_eq!(world.count("alice@acme.test", "Carol has it"), 1);
+    world.chat.kill9();
+    world.chat.start_again().await;
+    let mut again = world.chat.client("carol").await;
+    let second = again.expect_message(SOON).await;
+    assert_eq!((&second["id"], &second["body"]), (&first["id"], &first["body"]));
+    eventually("Alice hears of it", SOON, || async {
+        (world.count("alice@acme.test", "Carol has it") == 2).then_some(())
+    })
+    .await;
 }
