@@ -3,7 +3,6 @@
 
 use isthmus_domain::{
     address::{BridgeLocal, read_bridge_local},
-    delivery::Medium,
     service::{MailIn, MailLetIn},
     signed::Opens,
 };
@@ -13,7 +12,6 @@ use crate::{
     batch::{Batch, Person, Talk},
     head::with_recipient,
     mail_in::Incoming,
-    requests::Outgoing,
     services::Outcome,
 };
 
@@ -133,29 +131,9 @@ impl Batch<'_> {
         let to_list = with_recipient(&message.to_list, &message.cc_list, &to);
         let message = rows::Message { to_list, ..message };
         let message = self.released(&mut talk, message);
-        let files = self.files_of(&tenant.tenant.id, std::slice::from_ref(&message)).await?;
-        let address = self.im_address(tenant, &to);
-        let out = Outgoing {
-            tenant,
-            transaction,
-            author: &author,
-            to: &to,
-            via: self.last_medium(tenant, &talk, &to),
-            subject: Some(message.subject.clone()),
-            text: message.text.clone(),
-            files: Vec::new(),
-            // Nobody here wrote it, so nobody is asked about it.
-            asker: None,
-            delivery_id: None,
-            raw: None,
-            message_id: None,
-            head: None,
-            written_in: Medium::Email,
-            may_gather: false,
-        };
-        self.go_out(&mut talk, &out, &message, &files, address).await?;
-        self.put_talk(talk);
-        Ok(Outcome::Done)
+        let via = self.last_medium(tenant, &talk, &to);
+        // Nobody here wrote it, so nobody is asked about it.
+        self.send_filed(tenant, transaction, &mut talk, &author, &to, None, via, message).await
     }
 
     /// What was held becomes a message like any other, in this conversation.

@@ -108,7 +108,16 @@ impl Batch<'_> {
             && let Some(mut talk) = self.talk(&tenant.tenant.id, &message.conversation_id).await?
         {
             return self
-                .send_filed(tenant, transaction, &mut talk, &author, &to, Medium::Im, message)
+                .send_filed(
+                    tenant,
+                    transaction,
+                    &mut talk,
+                    &author,
+                    &to,
+                    author.member.as_ref(),
+                    Medium::Im,
+                    message,
+                )
                 .await;
         }
         let mut talk = self.talk_for(tenant, transaction, incoming, &author, &to).await?;
@@ -213,7 +222,16 @@ impl Batch<'_> {
             {
                 let via = self.last_medium(tenant, &talk, &to);
                 return self
-                    .send_filed(tenant, transaction, &mut talk, &author, &to, via, message)
+                    .send_filed(
+                        tenant,
+                        transaction,
+                        &mut talk,
+                        &author,
+                        &to,
+                        author.member.as_ref(),
+                        via,
+                        message,
+                    )
                     .await;
             }
             return Ok(Outcome::Done);

@@ -69,7 +69,7 @@ impl Batch<'_> {
         self.is_on_its_way(tenant, &before).await
     }
 
-    /// Sends a member's mail on that lies in its conversation already, as a copy.
+    /// Sends a mail on that lies in its conversation already.
     #[expect(clippy::too_many_arguments, reason = "one message, two people, one conversation")]
     pub(crate) async fn send_filed(
         &mut self,
@@ -78,6 +78,7 @@ impl Batch<'_> {
         talk: &mut Talk,
         author: &Person,
         to: &Person,
+        asker: Option<&rows::Member>,
         via: Medium,
         message: rows::Message,
     ) -> Result<Outcome, StoreError> {
@@ -92,7 +93,7 @@ impl Batch<'_> {
             subject: Some(message.subject.clone()),
             text: message.text.clone(),
             files: Vec::new(),
-            asker: author.member.as_ref(),
+            asker,
             delivery_id: None,
             raw: None,
             message_id: None,
