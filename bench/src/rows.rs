@@ -35,25 +35,29 @@ pub(crate) async fn measure(plan: &Plan, only: &[String], results: &mut Results)
         match caught(World::start()).await {
             Ok(mut world) => {
                 // The rate is needed by the last of them; the quiet ones come first.
-                let mut highest = None;
+                let mut peak = None;
                 if wanted("latency") {
                     keep("latency", caught(latency::measure(plan, &world)).await);
-                }
-                if wanted("throughput") || wanted("load") {
-                    let measured = caught(throughput::measure(plan, &mut world)).await;
-                    let figures = measured.map(|(figures, rate)| {
-                        highest = Some(rate);
-                        figures
-                    });
-                    keep("throughput", figures);
                 }
                 if wanted("fairness") {
                     keep("fairness", caught(fairness::measure(plan, &mut world)).await);
                 }
-                if wanted("load")
-                    && let Some(highest) = highest
-                {
-                    keep("load", caught(load::measure(plan, &mut world, highest)).await);
+                if wanted("throughput") || wanted("load") {
+                    let measured = caught(throughput::measure(plan, &mut world)).await;
+                    let figures = measured.map(|measured| {
+                        peak = Some((measured.highest, measured.stanzas));
+                        measured.figures
+                    });
+                    keep("throughput", figures);
+                }
+                if let Some((highest, stanzas)) = peak {
+                    if wanted("load") {
+                        keep("load", caught(load::measure(plan, &mut world, highest)).await);
+                    }
+                    if wanted("throughput") {
+                        let silent = throughput::without_receipts(plan, &mut world, stanzas);
+                        keep("throughput without receipts", caught(silent).await);
+                    }
                 }
                 complaints(&world.isthmus.log());
             }
