@@ -70,11 +70,6 @@ impl Client {
         &self.inbox
     }
 
-    /// Answers requests for receipts (XEP-0184) from now on.
-    pub(crate) fn give_receipts(&self) {
-        self.receipts.store(true, Ordering::Relaxed);
-    }
-
     /// Leaves them unanswered from now on.
     pub(crate) fn withhold_receipts(&self) {
         self.receipts.store(false, Ordering::Relaxed);
